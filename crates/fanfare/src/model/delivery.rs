@@ -1,0 +1,142 @@
+//! An event on its way to one endpoint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::{CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Shape, Timestamp};
+
+/// Where a delivery stands. There is no "sending" state: a claim is a due time one lease ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// Waiting for its due time, being sent right now, or held while its endpoint is disabled.
+    Waiting,
+    /// A 2xx was received. Final.
+    Concluded,
+    /// Given up, with a reason. Final; a replay is a new delivery.
+    Failed,
+}
+
+/// One event for one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its name. The delivery was made when its id was: [`DeliveryId::made_at`].
+    pub id: DeliveryId,
+    /// Whose it is.
+    pub company: CompanyId,
+    /// Where it goes.
+    pub endpoint: EndpointId,
+    /// What it tells.
+    pub event: EventId,
+    /// How its requests look.
+    pub shape: Shape,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// When it may next be claimed; means nothing once the state is final.
+    pub due_at: Timestamp,
+    /// Requests made so far.
+    pub attempts: u32,
+    /// The number of the newest claim.
+    pub fence: u64,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// The delivery that this one repeats.
+    pub replay_of: Option<DeliveryId>,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Delivery {
+    /// How many of its attempts failed.
+    pub fn errors(&self) -> u32 {
+        self.attempts - u32::from(self.state == DeliveryState::Concluded && self.attempts > 0)
+    }
+}
+
+/// The right to make the next attempt of a delivery, until the lease runs out.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// What is claimed.
+    pub delivery: DeliveryId,
+    /// Grows by one with each claim, so that a sender who lost its lease cannot overwrite a newer
+    /// result.
+    pub fence: u64,
+    /// Requests made so far.
+    pub attempts: u32,
+    /// How the request looks.
+    pub shape: Shape,
+    /// What to send.
+    pub event: Arc<Event>,
+    /// Where to send it.
+    pub endpoint: Arc<Endpoint>,
+}
+
+/// What became of one request. An endpoint's refusal is an outcome, not an error of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The endpoint answered.
+    Answered(Answer),
+    /// No answer: refused, reset, timed out, or not allowed by the guard.
+    NoAnswer {
+        /// One line for the person who reads the history. Starts with a stable word:
+        /// `timeout: …`, `connect: …`, `refused: …`, `dns: …`, `tls: …`, `protocol: …`.
+        reason: String,
+    },
+}
+
+/// What an endpoint answered, as far as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its HTTP status.
+    pub status: u16,
+    /// Its headers as they came, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The first 16 KiB of its body.
+    pub body: Bytes,
+    /// What was wrong with it apart from its status: cut at the deadline or at 64 KiB.
+    pub flaw: Option<String>,
+}
+
+/// One request, as it goes into the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// 1 for the first.
+    pub number: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took, from name resolution to the last byte read.
+    pub duration: Duration,
+    /// The URL it was sent to.
+    pub url: String,
+    /// The headers it was sent with, credentials masked, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What to do with a delivery after an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done.
+    Concluded,
+    /// Try again at this time.
+    RetryAt(Timestamp),
+    /// Stop, and say why.
+    Failed(String),
+    /// Stop, and stop sending to this endpoint: it answered `410 Gone`.
+    Gone,
+}
+
+/// An attempt and what follows from it, for the store.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The claim under which the attempt was made.
+    pub claim: Claim,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What follows.
+    pub verdict: Verdict,
+    /// When the attempt ended.
+    pub at: Timestamp,
+}

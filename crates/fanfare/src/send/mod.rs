@@ -1,0 +1,31 @@
+//! The network, the second of the engine's three edges.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use url::Url;
+
+use crate::model::{CompanyId, Outcome};
+
+/// One request, ready to go.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// On whose behalf: connections are not shared among companies.
+    pub company: CompanyId,
+    /// POST or PATCH for deliveries, GET for key sets.
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// Its headers, without `host` and `content-length`.
+    pub headers: HeaderMap,
+    /// The body, byte for byte what was signed.
+    pub body: Bytes,
+}
+
+/// Sends one request. Never fails: not getting through is an [`Outcome`] too.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Sends `request` within the transport's own limits of time and size. Redirects are not
+    /// followed.
+    async fn send(&self, request: Request) -> Outcome;
+}

@@ -1,0 +1,280 @@
+//! The disk, the third of the engine's three edges.
+//!
+//! Two stores keep one contract, written in the doc comments of these traits and checked by one
+//! conformance suite (`fanfare-testkit::contract`). A method is a whole transaction: it happens or
+//! it does not, and when it returns `Ok` it is on disk. No method asks what time it is; the caller
+//! says. An id of another company is not found.
+
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::{
+    Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
+    EndpointChange, EndpointId, EndpointList, Event, EventId, History, Page, Record, SealedSecret,
+    Timestamp,
+};
+
+/// Everything the engine keeps. An internal seam: it may change in any release.
+pub trait Store: Endpoints + Queue + Histories + Upkeep {}
+impl<T: Endpoints + Queue + Histories + Upkeep> Store for T {}
+
+/// The result of a store call.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Companies, and who listens.
+#[async_trait]
+pub trait Endpoints: Send + Sync {
+    /// A company that some write has named.
+    async fn company(&self, id: CompanyId) -> Result<Option<Company>>;
+
+    /// Names a company, making it when it is new.
+    async fn name_company(&self, id: CompanyId, name: &str, now: Timestamp) -> Result<Company>;
+
+    /// Adds an endpoint, and its company when that is new.
+    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()>;
+
+    /// Changes an endpoint and returns it as it is now. `updated_at` moves only when something
+    /// really changed.
+    async fn change_endpoint(
+        &self,
+        company: CompanyId,
+        id: EndpointId,
+        change: &EndpointChange,
+        now: Timestamp,
+    ) -> Result<Option<Endpoint>>;
+
+    /// Removes an endpoint from every list. Its waiting deliveries are failed by
+    /// [`Upkeep::bury`]; its history stays until it expires. Returns whether it was there.
+    async fn delete_endpoint(
+        &self,
+        company: CompanyId,
+        id: EndpointId,
+        now: Timestamp,
+    ) -> Result<bool>;
+
+    /// One endpoint.
+    async fn endpoint(&self, company: CompanyId, id: EndpointId) -> Result<Option<Endpoint>>;
+
+    /// A page of a company's endpoints.
+    async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>>;
+
+    /// A company's endpoints with ids below `before`, newest first.
+    async fn endpoints_before(
+        &self,
+        company: CompanyId,
+        before: Option<EndpointId>,
+        limit: u32,
+    ) -> Result<Vec<Endpoint>>;
+}
+
+/// The road: accept, claim, record.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Voids every claim: what was claimed is due at `now`. For the start of the one process that
+    /// owns the store.
+    async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
+
+    /// Stores an event together with one delivery for each enabled endpoint of its company that
+    /// listens to its type, and the company when that is new. A delivery whose endpoint
+    /// `admission` lets in is claimed at birth (due one lease after the event's `created_at`,
+    /// fence 1); any other is due at `created_at`.
+    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted>;
+
+    /// For each lane wanted, claims up to its limit of due deliveries, the longest due first, and
+    /// moves their due time to `now + lease`. Nothing is claimed of a disabled or deleted
+    /// endpoint, and no delivery is claimed twice before its lease ends.
+    async fn claim(
+        &self,
+        wanted: &[Wanted],
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<Claimed>>;
+
+    /// Adds an attempt to the history and, if the claim still holds and the delivery still waits,
+    /// applies the verdict. Returns whether it did. A `Gone` verdict also disables the endpoint.
+    async fn record(&self, record: Record) -> Result<bool>;
+
+    /// Makes a new delivery, due at `now` and unclaimed, of the same event to the same endpoint
+    /// with the same shape. `None` when there is no such delivery or its endpoint is deleted.
+    async fn replay(
+        &self,
+        company: CompanyId,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<Delivery>>;
+
+    /// The lanes that have waiting deliveries and an endpoint that is enabled, in the order of
+    /// company and endpoint, after the one named. Costs a seek for each lane, however long it is.
+    async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>>;
+}
+
+/// What people ask about afterwards.
+#[async_trait]
+pub trait Histories: Send + Sync {
+    /// One delivery.
+    async fn delivery(&self, company: CompanyId, id: DeliveryId) -> Result<Option<History>>;
+
+    /// Every attempt of a delivery, the first one first.
+    async fn attempts(&self, company: CompanyId, id: DeliveryId) -> Result<Vec<Attempt>>;
+
+    /// A page of an endpoint's deliveries. A page without a search costs no more than its distance
+    /// from the beginning, also when there are millions.
+    async fn deliveries(&self, list: &DeliveryList) -> Result<Page<History>>;
+
+    /// An endpoint's deliveries with ids below `before`, newest first.
+    async fn deliveries_before(
+        &self,
+        company: CompanyId,
+        endpoint: EndpointId,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<History>>;
+}
+
+/// Keeping house.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Can something be written now?
+    async fn ready(&self) -> Result<()>;
+
+    /// Keeps `value` under `name` if nothing is kept there yet. Returns whether what is kept now
+    /// is `value`.
+    async fn agree(&self, name: &str, value: &[u8]) -> Result<bool>;
+
+    /// Removes up to `limit` final deliveries that were made before `before`, with their attempts,
+    /// then what no longer has a delivery. Returns how many rows went; 0 when nothing is left.
+    async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64>;
+
+    /// Fails up to `limit` waiting deliveries of deleted endpoints. Returns how many.
+    async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64>;
+
+    /// Proves the store's invariants on one snapshot, writing nothing. Returns a line for each
+    /// that is broken.
+    async fn check(&self) -> Result<Vec<String>>;
+
+    /// Sealed secrets of endpoints with ids above `after`, in the order of ids, deleted endpoints
+    /// included.
+    async fn secrets(
+        &self,
+        after: Option<EndpointId>,
+        limit: u32,
+    ) -> Result<Vec<(CompanyId, EndpointId, SealedSecret)>>;
+
+    /// Stops writing once everything handed over is on disk, and gives the store free for another
+    /// process. Every later call fails.
+    async fn close(&self);
+}
+
+/// An event to accept.
+#[derive(Debug, Clone)]
+pub struct Emit {
+    /// The event.
+    pub event: Event,
+    /// Whether the caller chose the event's id, so that it may be there already.
+    pub id_given: bool,
+    /// The caller's `Idempotency-Key`, unique in the company.
+    pub key: Option<String>,
+}
+
+/// What came of an emit.
+#[derive(Debug, Clone)]
+pub enum Accepted {
+    /// It is stored.
+    New {
+        /// Deliveries claimed at birth.
+        claims: Vec<Claim>,
+        /// Endpoints with a delivery that was not.
+        waiting: Vec<EndpointId>,
+    },
+    /// The same event was stored before, under the same id or key: this is what was answered.
+    Repeat(Receipt),
+    /// Another event was stored before under the same id or key.
+    Conflict(Receipt),
+}
+
+/// What an emit answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id.
+    pub id: EventId,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// How many endpoints hear of it.
+    pub deliveries: u32,
+}
+
+/// Which deliveries are claimed at birth, and for how long.
+#[derive(Clone)]
+pub struct Admission {
+    /// How long a claim holds.
+    pub lease: Duration,
+    /// Asked once for each delivery, within the transaction, so it must be quick. A `true` takes a
+    /// place, which the caller gives back if the call then fails.
+    pub may_claim: Arc<dyn Fn(EndpointId) -> bool + Send + Sync>,
+}
+
+/// A lane's name: an endpoint and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneKey {
+    /// Whose.
+    pub company: CompanyId,
+    /// Which.
+    pub endpoint: EndpointId,
+}
+
+/// A lane that has something waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lane {
+    /// Its name.
+    pub key: LaneKey,
+    /// The earliest due time in it.
+    pub due_at: Timestamp,
+}
+
+/// A lane that has room.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Its name.
+    pub key: LaneKey,
+    /// For how many more.
+    pub limit: u32,
+}
+
+/// What a lane got.
+#[derive(Debug)]
+pub struct Claimed {
+    /// Its name.
+    pub key: LaneKey,
+    /// The claims, the longest due first.
+    pub claims: Vec<Claim>,
+    /// The earliest due time of what still waits in the store, leases of claims made earlier
+    /// or now included. `None` when nothing does, or the endpoint is disabled or deleted.
+    pub next_due: Option<Timestamp>,
+}
+
+/// Why the store could not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// No room on the disk. Worth trying again.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// Busy, disconnected or closed. Worth trying again.
+    #[error("the database is away: {0}")]
+    Away(String),
+    /// Another process owns the store.
+    #[error("{0}")]
+    Taken(String),
+    /// A bug or damaged data. Not worth trying again.
+    #[error("the store is broken: {0}")]
+    Broken(String),
+    /// The disk lost a write that it had been asked to keep. The process must end and start again
+    /// from what is on disk.
+    #[error("the disk failed to keep a write: {0}")]
+    Untrusted(String),
+}

@@ -1,0 +1,1 @@
+//! The store for when one machine is outgrown.
