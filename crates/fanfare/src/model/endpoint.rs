@@ -22,6 +22,15 @@ pub struct Company {
     pub updated_at: Timestamp,
 }
 
+/// A lane's name: an endpoint and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneKey {
+    /// Whose.
+    pub company: CompanyId,
+    /// Which.
+    pub endpoint: EndpointId,
+}
+
 /// Where a company wants its events posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -54,6 +63,20 @@ pub struct Disabled {
     pub at: Timestamp,
     /// For people.
     pub reason: String,
+}
+
+impl Endpoint {
+    /// The name of its lane.
+    pub fn lane(&self) -> LaneKey {
+        LaneKey { company: self.company, endpoint: self.id }
+    }
+}
+
+impl Disabled {
+    /// The endpoint said that it is gone for good (RFC 9110, section 15.5.11).
+    pub fn gone(at: Timestamp) -> Self {
+        Disabled { at, reason: "the endpoint answered 410 Gone".to_owned() }
+    }
 }
 
 /// How requests look. A delivery keeps the shape it was made with, so that every attempt of it has

@@ -1,11 +1,19 @@
 //! The network, the second of the engine's three edges.
 
+mod body;
+mod guard;
+mod request;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use url::Url;
 
 use crate::model::{CompanyId, Outcome};
+
+pub use body::body;
+pub use guard::{GuardPolicy, HttpTransport};
+pub use request::{request, shown};
 
 /// One request, ready to go.
 #[derive(Debug, Clone)]
