@@ -80,7 +80,8 @@ pub trait Endpoints: Send + Sync {
 /// The road: accept, claim, record.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Voids every claim: what was claimed is due at `now`. For the start of the one process that
+    /// Voids every claim: what was claimed is due at `now`, and results of it come too late. For the
+    /// start of the one process that
     /// owns the store.
     async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
 

@@ -50,7 +50,7 @@ const NEXT_DUE: &str = "
 const RECORD: &str = "
     update deliveries set state = ?4, due_at = ?5, claimed = 0, attempts = ?6, reason = ?7,
         updated_at = ?8
-    where company_id = ?1 and id = ?2 and fence = ?3 and state = 0";
+    where company_id = ?1 and id = ?2 and fence = ?3 and claimed = 1 and state = 0";
 
 const ADD_ATTEMPT: &str = "
     insert or ignore into attempts (company_id, delivery_id, fence, number, started_at,
