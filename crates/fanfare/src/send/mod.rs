@@ -1,5 +1,7 @@
 //! The network, the second of the engine's three edges.
 
+pub mod guard;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
