@@ -1,12 +1,23 @@
 //! The network, the second of the engine's three edges.
 
+mod answer;
+mod connect;
+mod failure;
 pub mod guard;
+mod http;
+mod link;
+mod pool;
+mod resolve;
+mod sweep;
+mod tls;
+mod wire;
 
+use ::http::{HeaderMap, Method};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
 use url::Url;
 
+pub use self::http::HttpTransport;
 use crate::model::{CompanyId, Outcome};
 
 /// One request, ready to go.
