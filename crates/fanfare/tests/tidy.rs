@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("send", &["model", "sign", "metrics"]),
     ("store", &["model", "metrics"]),
     ("error", &["store"]),
+    ("keys", &["error"]),
     ("engine", &["model", "metrics", "policy", "sign", "seal", "clock", "send", "store", "error"]),
 ];
 
