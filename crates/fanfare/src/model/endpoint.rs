@@ -22,6 +22,15 @@ pub struct Company {
     pub updated_at: Timestamp,
 }
 
+/// A lane's name: an endpoint and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneKey {
+    /// Whose.
+    pub company: CompanyId,
+    /// Which.
+    pub endpoint: EndpointId,
+}
+
 /// Where a company wants its events posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -54,6 +63,20 @@ pub struct Disabled {
     pub at: Timestamp,
     /// For people.
     pub reason: String,
+}
+
+impl Endpoint {
+    /// The name of its lane.
+    pub fn lane(&self) -> LaneKey {
+        LaneKey { company: self.company, endpoint: self.id }
+    }
+}
+
+impl Disabled {
+    /// The endpoint said that it is gone for good (RFC 9110, section 15.5.11).
+    pub fn gone(at: Timestamp) -> Self {
+        Disabled { at, reason: "the endpoint answered 410 Gone".to_owned() }
+    }
 }
 
 /// How requests look. A delivery keeps the shape it was made with, so that every attempt of it has
@@ -158,6 +181,32 @@ pub struct EndpointChange {
     pub max_retries: Option<u32>,
     /// `Some(None)` enables, `Some(Some(reason))` disables; what already is so stays as it is.
     pub disabled: Option<Option<String>>,
+}
+
+impl EndpointChange {
+    /// The endpoint after this change, made at `now`; the same when nothing really changed.
+    pub fn applied_to(&self, before: &Endpoint, now: Timestamp) -> Endpoint {
+        let mut after = before.clone();
+        if let Some(url) = &self.url {
+            after.url = url.clone();
+        }
+        if let Some(events) = &self.events {
+            after.events = events.clone();
+        }
+        after.shape = self.shape.unwrap_or(before.shape);
+        after.max_retries = self.max_retries.unwrap_or(before.max_retries);
+        match &self.disabled {
+            Some(Some(reason)) if before.disabled.is_none() => {
+                after.disabled = Some(Disabled { at: now, reason: reason.clone() });
+            }
+            Some(None) => after.disabled = None,
+            _ => {}
+        }
+        if after != *before {
+            after.updated_at = now;
+        }
+        after
+    }
 }
 
 /// The enabled endpoints of one company, by what they listen to.

@@ -7,13 +7,17 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod rows;
 pub mod sqlite;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::metrics::Metrics;
+pub use crate::model::LaneKey;
 use crate::model::{
     Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
     EndpointChange, EndpointId, EndpointList, Event, EventId, History, Page, Record, SealedSecret,
@@ -76,7 +80,8 @@ pub trait Endpoints: Send + Sync {
 /// The road: accept, claim, record.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Voids every claim: what was claimed is due at `now`. For the start of the one process that
+    /// Voids every claim: what was claimed is due at `now`, and results of it come too late. For the
+    /// start of the one process that
     /// owns the store.
     async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
 
@@ -99,6 +104,9 @@ pub trait Queue: Send + Sync {
     /// Adds an attempt to the history and, if the claim still holds and the delivery still waits,
     /// applies the verdict. Returns whether it did. A `Gone` verdict also disables the endpoint.
     async fn record(&self, record: Record) -> Result<bool>;
+
+    /// Gives claims back unused: what still holds is due at `now`.
+    async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()>;
 
     /// Makes a new delivery, due at `now` and unclaimed, of the same event to the same endpoint
     /// with the same shape. `None` when there is no such delivery or its endpoint is deleted.
@@ -166,6 +174,10 @@ pub trait Upkeep: Send + Sync {
         limit: u32,
     ) -> Result<Vec<(CompanyId, EndpointId, SealedSecret)>>;
 
+    /// Returns, with the reason, once the disk has lost a write that it had been asked to keep;
+    /// otherwise never. The process must then end and start again from what is on disk.
+    async fn lost(&self) -> String;
+
     /// Stops writing once everything handed over is on disk, and gives the store free for another
     /// process. Every later call fails.
     async fn close(&self);
@@ -214,18 +226,8 @@ pub struct Receipt {
 pub struct Admission {
     /// How long a claim holds.
     pub lease: Duration,
-    /// Asked once for each delivery, within the transaction, so it must be quick. A `true` takes a
-    /// place, which the caller gives back if the call then fails.
+    /// Asked within the transaction, so it must be quick.
     pub may_claim: Arc<dyn Fn(EndpointId) -> bool + Send + Sync>,
-}
-
-/// A lane's name: an endpoint and whose it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneKey {
-    /// Whose.
-    pub company: CompanyId,
-    /// Which.
-    pub endpoint: EndpointId,
 }
 
 /// A lane that has something waiting.
@@ -267,7 +269,7 @@ pub enum StoreError {
     /// Busy, disconnected or closed. Worth trying again.
     #[error("the database is away: {0}")]
     Away(String),
-    /// Another process owns the store.
+    /// Another process owns the store, or it cannot be opened as it is named.
     #[error("{0}")]
     Taken(String),
     /// A bug or damaged data. Not worth trying again.
@@ -277,4 +279,31 @@ pub enum StoreError {
     /// from what is on disk.
     #[error("the disk failed to keep a write: {0}")]
     Untrusted(String),
+}
+
+/// Opens the store that `url` names, `sqlite:PATH` or `postgres://…`, making it when it is new.
+///
+/// # Errors
+/// [`StoreError::Taken`] when another process has it.
+pub async fn open(url: &str, metrics: Metrics) -> Result<Arc<dyn Store>> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return Ok(Arc::new(sqlite::Sqlite::open(Path::new(path), metrics).await?));
+    }
+    Err(unknown_url(url))
+}
+
+/// Opens a store to look at it, also while another process serves it.
+pub async fn open_read_only(url: &str) -> Result<Arc<dyn Store>> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return Ok(Arc::new(sqlite::Sqlite::open_read_only(Path::new(path)).await?));
+    }
+    Err(unknown_url(url))
+}
+
+fn unknown_url(url: &str) -> StoreError {
+    // Only the scheme is shown: the rest may hold a password.
+    let scheme = url.split(':').next().unwrap_or_default();
+    StoreError::Taken(format!(
+        "FANFARE_DATABASE_URL must be `sqlite:PATH` or `postgres://…`, not `{scheme}:…`"
+    ))
 }

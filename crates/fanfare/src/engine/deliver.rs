@@ -1,0 +1,192 @@
+//! One attempt, start to finish: send, judge, record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::World;
+use crate::engine::dispatch::{give_back, start_senders};
+use crate::metrics::Stopwatch;
+use crate::model::{Answer, Attempt, Claim, EndpointId, Outcome, Record, Verdict};
+use crate::policy::retry;
+use crate::send::{self, Request};
+use crate::sign::Secret;
+use crate::store::StoreError;
+
+/// How much of an answer's body the history keeps.
+const BODY_BYTES_KEPT: usize = 16 * 1024;
+/// How long to wait before a result is offered to a refusing store again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Sends a delivery once and records what came of it.
+///
+/// If the process dies anywhere before the record is on disk, the delivery is claimed again: at
+/// least once, never lost.
+pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
+    let slot = Slot::taken(&world, claim.endpoint.id);
+    let Some((attempt, outcome_kind)) = attempt(&world, &claim).await else {
+        return; // Cut by a stop: nothing is recorded, the next start delivers it.
+    };
+    let unrecorded = slot.end(outcome_kind == Kind::Success);
+    // The lane may go on while the result is on its way to the disk.
+    start_senders(&world);
+
+    let now = world.clock.now();
+    let endpoint = &claim.endpoint;
+    let verdict = retry::judge(
+        &world.rules.retry,
+        (attempt.number, endpoint.max_retries),
+        &attempt.outcome,
+        now,
+        world.draw_jitter(),
+    );
+    let record = Record { claim, attempt, verdict, at: now };
+    save(&world, record).await;
+    drop(unrecorded);
+    start_senders(&world);
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Kind {
+    Success,
+    Failure,
+}
+
+/// Makes the request of this attempt and waits for what becomes of it. `None` when the engine was
+/// told to cut it off.
+async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<(Attempt, Kind)> {
+    let started_at = world.clock.now();
+    let number = claim.attempts + 1;
+    if number == 1 {
+        let waited = started_at.since(claim.event.created_at);
+        world.metrics.first_attempt.observe(waited.as_secs_f64());
+    }
+    let (outcome, headers, duration) = match open_secret(world, claim) {
+        Ok(secret) => {
+            let request = send::request(claim, &secret, started_at);
+            let headers = send::shown(&request.headers);
+            let stopwatch = Stopwatch::start();
+            let mut outcome = transmit(world, request).await?;
+            if let Outcome::Answered(answer) = &mut outcome {
+                answer.body.truncate(BODY_BYTES_KEPT);
+            }
+            (outcome, headers, stopwatch.elapsed())
+        }
+        Err(reason) => {
+            tracing::error!(endpoint.id = %claim.endpoint.id, "{reason}");
+            let reason = "refused: the signing secret cannot be read".to_owned();
+            (Outcome::NoAnswer { reason }, Vec::new(), Duration::ZERO)
+        }
+    };
+    world.metrics.attempt.observe(duration.as_secs_f64());
+    let well = matches!(&outcome, Outcome::Answered(Answer { status: 200..=299, .. }));
+    let url = claim.endpoint.url.to_string();
+    let attempt = Attempt { number, started_at, duration, url, headers, outcome };
+    Some((attempt, if well { Kind::Success } else { Kind::Failure }))
+}
+
+async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
+    world.metrics.in_flight.inc();
+    let outcome = tokio::select! {
+        outcome = world.transport.send(request) => Some(outcome),
+        () = world.cut.cancelled() => None,
+    };
+    world.metrics.in_flight.dec();
+    outcome
+}
+
+fn open_secret(world: &World, claim: &Claim) -> Result<Secret, String> {
+    let endpoint = &claim.endpoint;
+    world.seal.open(endpoint.company, endpoint.id, &endpoint.secret)?.parse()
+}
+
+/// Brings a result to the disk, however long the store refuses, and draws the consequences.
+async fn save(world: &Arc<World>, record: Record) {
+    let applied = loop {
+        match world.store.record(record.clone()).await {
+            Ok(applied) => break applied,
+            Err(StoreError::Full(_) | StoreError::Away(_)) => {
+                let again = world.clock.now().plus(PAUSE);
+                tokio::select! {
+                    () = world.clock.sleep_until(again) => {}
+                    () = world.cut.cancelled() => return,
+                }
+            }
+            Err(error) => {
+                let delivery = record.claim.delivery;
+                tracing::error!(%error, delivery.id = %delivery, "a result could not be recorded");
+                return;
+            }
+        }
+    };
+    if !applied {
+        let delivery = record.claim.delivery;
+        tracing::warn!(delivery.id = %delivery, "a delivery outlived its lease");
+        return;
+    }
+    conclude(world, &record);
+}
+
+fn conclude(world: &Arc<World>, record: &Record) {
+    let endpoint = &record.claim.endpoint;
+    match record.verdict {
+        Verdict::Concluded => {
+            world.metrics.delivered.inc();
+        }
+        Verdict::RetryAt(due) => {
+            world.metrics.retried.inc();
+            if world.lanes().stored(endpoint.lane(), due) {
+                world.wake.notify_one();
+            }
+        }
+        Verdict::Failed(_) => {
+            world.metrics.failed.inc();
+        }
+        Verdict::Gone => {
+            world.metrics.failed.inc();
+            tracing::info!(endpoint.id = %endpoint.id, "an endpoint answered 410 and is disabled");
+            let mut gone = (**endpoint).clone();
+            gone.disabled.get_or_insert(crate::model::Disabled::gone(record.at));
+            gone.updated_at = record.at;
+            let held = world.lanes().changed(gone);
+            give_back(world, held);
+        }
+    }
+}
+
+/// A place among the attempts in flight. Dropped means given back, also on panic.
+struct Slot {
+    world: Arc<World>,
+    endpoint: EndpointId,
+    ended: bool,
+}
+
+/// A place among the results that wait for the disk.
+struct Unrecorded(Arc<World>);
+
+impl Slot {
+    fn taken(world: &Arc<World>, endpoint: EndpointId) -> Slot {
+        Slot { world: Arc::clone(world), endpoint, ended: false }
+    }
+
+    fn end(mut self, well: bool) -> Unrecorded {
+        self.ended = true;
+        self.world.lanes().ended(self.endpoint, well);
+        Unrecorded(Arc::clone(&self.world))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.ended {
+            let mut lanes = self.world.lanes();
+            lanes.ended(self.endpoint, false);
+            lanes.recorded();
+        }
+    }
+}
+
+impl Drop for Unrecorded {
+    fn drop(&mut self) {
+        self.0.lanes().recorded();
+    }
+}

@@ -1,0 +1,145 @@
+//! Schedule: lanes take turns, senders send, and the dispatcher fills lanes from the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::deliver::deliver;
+use crate::engine::{Engine, World};
+use crate::model::{Claim, LaneKey, Timestamp};
+use crate::policy::lanes::Room;
+use crate::store::{self, Wanted};
+
+/// How often every lane in the store is looked at, in case a wake-up was lost or a sender died.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How long to leave the store alone after it refused us.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Lanes filled by one question to the store.
+const ROOMS: usize = 64;
+/// Lanes read from the store at once by a sweep.
+const LANES: u32 = 1000;
+
+impl Engine {
+    /// Fills lanes as deliveries fall due, until the engine stops.
+    pub(super) async fn dispatch(&self) {
+        let world = &self.world;
+        let mut next_sweep = world.clock.now().plus(SWEEP);
+        let stopped = world.stop.cancelled();
+        tokio::pin!(stopped);
+        loop {
+            let look_again = match fill_lanes(world).await {
+                Ok(next_fill) => next_fill.map_or(next_sweep, |due| due.min(next_sweep)),
+                Err(error) => {
+                    tracing::error!(%error, "deliveries cannot be claimed for now");
+                    world.clock.now().plus(PAUSE)
+                }
+            };
+            tokio::select! {
+                () = world.wake.notified() => {}
+                () = world.clock.sleep_until(look_again) => {}
+                () = &mut stopped => return,
+            }
+            if world.clock.now() >= next_sweep {
+                next_sweep = world.clock.now().plus(SWEEP);
+                if let Err(error) = sweep(world).await {
+                    tracing::error!(%error, "the lanes cannot be read for now");
+                }
+            }
+        }
+    }
+}
+
+/// Hands fresh claims to their lanes and starts what may start.
+pub(super) fn take_in(
+    world: &Arc<World>,
+    claims: Vec<Claim>,
+    waiting: impl Iterator<Item = LaneKey>,
+    since: Timestamp,
+) {
+    let mut lanes = world.lanes();
+    let held: Vec<Claim> =
+        claims.into_iter().filter_map(|claim| lanes.claimed(claim, since)).collect();
+    let mut wake = false;
+    for key in waiting {
+        wake |= lanes.stored(key, since);
+    }
+    drop(lanes);
+    if wake {
+        world.wake.notify_one();
+    }
+    give_back(world, held);
+    start_senders(world);
+}
+
+/// Starts a sender for each delivery that may go now.
+pub(super) fn start_senders(world: &Arc<World>) {
+    while let Some(claim) = world.next_claim() {
+        let sender = deliver(Arc::clone(world), claim);
+        world.senders.spawn(sender);
+    }
+}
+
+/// Gives claims back to the store that will not be used.
+pub(super) fn give_back(world: &Arc<World>, claims: Vec<Claim>) {
+    if claims.is_empty() {
+        return;
+    }
+    let world = Arc::clone(world);
+    world.clone().tasks.spawn(async move {
+        // Should this fail, the leases run out by themselves.
+        if let Err(error) = world.store.release(&claims, world.clock.now()).await {
+            tracing::warn!(%error, "claims could not be given back; their leases will run out");
+        }
+    });
+}
+
+/// Reads every lane that has something waiting in the store.
+pub(super) async fn sweep(world: &Arc<World>) -> store::Result<()> {
+    let mut after = None;
+    loop {
+        let found = world.store.lanes(after, LANES).await?;
+        let Some(last) = found.last() else { return Ok(()) };
+        after = Some(last.key);
+        let mut lanes = world.lanes();
+        for lane in found {
+            lanes.stored(lane.key, lane.due_at);
+        }
+        drop(lanes);
+        world.wake.notify_one();
+    }
+}
+
+/// Fills every lane that has room with what is due. Returns when to do so again.
+async fn fill_lanes(world: &Arc<World>) -> store::Result<Option<Timestamp>> {
+    loop {
+        let now = world.clock.now();
+        let rooms = world.lanes().rooms(now, ROOMS);
+        if rooms.is_empty() {
+            return Ok(world.lanes().next_fill());
+        }
+        let filled = fill(world, &rooms, now).await;
+        if filled.is_err() {
+            // What was due is still due, after a pause.
+            let mut lanes = world.lanes();
+            for room in &rooms {
+                lanes.filled(room.key, Some(now.plus(PAUSE)));
+            }
+        }
+        filled?;
+        start_senders(world);
+    }
+}
+
+async fn fill(world: &Arc<World>, rooms: &[Room], now: Timestamp) -> store::Result<()> {
+    let wanted: Vec<Wanted> =
+        rooms.iter().map(|room| Wanted { key: room.key, limit: room.limit }).collect();
+    let got = world.store.claim(&wanted, now, world.lease()).await?;
+    let mut held = Vec::new();
+    let mut lanes = world.lanes();
+    for lane in got {
+        held.extend(lane.claims.into_iter().filter_map(|claim| lanes.claimed(claim, now)));
+        lanes.filled(lane.key, lane.next_due);
+    }
+    drop(lanes);
+    give_back(world, held);
+    Ok(())
+}

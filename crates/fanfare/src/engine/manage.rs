@@ -1,0 +1,224 @@
+//! Companies and endpoints, and what people ask about afterwards.
+
+use url::Url;
+
+use crate::engine::{Engine, World, dispatch};
+use crate::error::{Error, Result};
+use crate::model::{
+    Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint, EndpointChange,
+    EndpointId, EndpointList, History, LaneKey, Page, Shape, Subscription,
+};
+use crate::sign::Secret;
+use crate::store::StoreError;
+
+/// An endpoint to register.
+#[derive(Debug, Clone)]
+pub struct NewEndpoint {
+    /// Where to post, read by [`Engine::parse_url`].
+    pub url: Url,
+    /// What to listen to; at least one.
+    pub events: Vec<Subscription>,
+    /// How its requests look.
+    pub shape: Shape,
+    /// Retries after the first attempt.
+    pub max_retries: u32,
+    /// Its signing secret; generated when there is none.
+    pub secret: Option<Secret>,
+}
+
+/// Retries of an endpoint that names no number.
+pub const RETRIES_DEFAULT: u32 = 5;
+/// The most retries an endpoint may name.
+pub const RETRIES_MAX: u32 = 20;
+/// The most subscriptions of one endpoint.
+pub const SUBSCRIPTIONS_MAX: usize = 100;
+/// The longest name of a company, in characters.
+pub const COMPANY_NAME_MAX: usize = 255;
+
+impl Engine {
+    /// Reads a URL that deliveries may go to; says which rule refuses it otherwise.
+    pub fn parse_url(&self, field: &'static str, text: &str) -> Result<Url> {
+        let judged = self.world.guard.parse_url(text);
+        judged.map_err(|refusal| Error::invalid(field, refusal.to_string()))
+    }
+
+    /// Registers an endpoint.
+    pub async fn register(&self, company: CompanyId, new: NewEndpoint) -> Result<Endpoint> {
+        let world = &self.world;
+        check_rules(Some(&new.events), Some(new.max_retries))?;
+        let now = world.clock.now();
+        let id = EndpointId::new(now);
+        let secret = new.secret.map_or_else(generate_secret, Ok)?;
+        let sealed = world.seal.seal(company, id, secret.reveal()).map_err(internal)?;
+        let endpoint = Endpoint {
+            id,
+            company,
+            url: new.url,
+            secret: sealed,
+            events: distinct(new.events),
+            shape: new.shape,
+            max_retries: new.max_retries,
+            disabled: None,
+            created_at: now,
+            updated_at: now,
+        };
+        world.store.add_endpoint(&endpoint).await?;
+        Ok(endpoint)
+    }
+
+    /// Changes an endpoint. Deliveries that wait go by what it is from here on; one that was
+    /// disabled goes on with what it held once it is enabled.
+    pub async fn change_endpoint(
+        &self,
+        company: CompanyId,
+        id: EndpointId,
+        mut change: EndpointChange,
+    ) -> Result<Endpoint> {
+        let world = &self.world;
+        check_rules(change.events.as_deref(), change.max_retries)?;
+        change.events = change.events.map(distinct);
+        let now = world.clock.now();
+        let changed = world.store.change_endpoint(company, id, &change, now).await?;
+        let endpoint = changed.ok_or_else(|| Error::not_found("endpoint", id))?;
+        let held = world.lanes().changed(endpoint.clone());
+        dispatch::give_back(world, held);
+        if change.disabled == Some(None) {
+            world.look_into(endpoint.lane());
+        }
+        Ok(endpoint)
+    }
+
+    /// Removes an endpoint. What it was still to receive is failed; its history stays until it
+    /// expires.
+    pub async fn delete_endpoint(&self, company: CompanyId, id: EndpointId) -> Result<()> {
+        let world = &self.world;
+        let found = self.endpoint(company, id).await?;
+        let now = world.clock.now();
+        if !world.store.delete_endpoint(company, id, now).await? {
+            return Err(Error::not_found("endpoint", id));
+        }
+        let disabled = crate::model::Disabled { at: now, reason: "deleted".to_owned() };
+        let deleted = Endpoint { disabled: Some(disabled), updated_at: now, ..found };
+        let held = world.lanes().changed(deleted);
+        dispatch::give_back(world, held);
+        world.tidy.notify_one();
+        Ok(())
+    }
+
+    /// One endpoint.
+    pub async fn endpoint(&self, company: CompanyId, id: EndpointId) -> Result<Endpoint> {
+        let found = self.world.store.endpoint(company, id).await?;
+        found.ok_or_else(|| Error::not_found("endpoint", id))
+    }
+
+    /// The signing secret of an endpoint.
+    pub fn secret(&self, endpoint: &Endpoint) -> Result<Secret> {
+        let opened = self.world.seal.open(endpoint.company, endpoint.id, &endpoint.secret);
+        opened.and_then(|text| text.parse()).map_err(internal)
+    }
+
+    /// A page of a company's endpoints.
+    pub async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {
+        Ok(self.world.store.endpoints(list).await?)
+    }
+
+    /// A company's endpoints with ids below `before`, newest first.
+    pub async fn endpoints_before(
+        &self,
+        company: CompanyId,
+        before: Option<EndpointId>,
+        limit: u32,
+    ) -> Result<Vec<Endpoint>> {
+        Ok(self.world.store.endpoints_before(company, before, limit).await?)
+    }
+
+    /// A company that some write has named.
+    pub async fn company_of(&self, id: CompanyId) -> Result<Company> {
+        let found = self.world.store.company(id).await?;
+        found.ok_or_else(|| Error::not_found("company", id))
+    }
+
+    /// Names a company, making it when it is new.
+    pub async fn name_company(&self, id: CompanyId, name: &str) -> Result<Company> {
+        if name.chars().count() > COMPANY_NAME_MAX || name.chars().any(char::is_control) {
+            let reason =
+                format!("must have at most {COMPANY_NAME_MAX} characters, none of them control");
+            return Err(Error::invalid("name", reason));
+        }
+        Ok(self.world.store.name_company(id, name, self.world.clock.now()).await?)
+    }
+
+    /// One delivery.
+    pub async fn delivery(&self, company: CompanyId, id: DeliveryId) -> Result<History> {
+        let found = self.world.store.delivery(company, id).await?;
+        found.ok_or_else(|| Error::not_found("delivery", id))
+    }
+
+    /// Every attempt of a delivery, the first one first.
+    pub async fn attempts(&self, company: CompanyId, id: DeliveryId) -> Result<Vec<Attempt>> {
+        Ok(self.world.store.attempts(company, id).await?)
+    }
+
+    /// A page of an endpoint's deliveries.
+    pub async fn deliveries(&self, list: &DeliveryList) -> Result<Page<History>> {
+        Ok(self.world.store.deliveries(list).await?)
+    }
+
+    /// An endpoint's deliveries with ids below `before`, newest first.
+    pub async fn deliveries_before(
+        &self,
+        company: CompanyId,
+        endpoint: EndpointId,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<History>> {
+        Ok(self.world.store.deliveries_before(company, endpoint, before, limit).await?)
+    }
+
+    /// Sends the event of a delivery to its endpoint again, as a new delivery with the same
+    /// `webhook-id`. The old one stays as it is.
+    pub async fn replay(&self, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
+        let world = &self.world;
+        world.refuse_while_draining()?;
+        let replayed = world.store.replay(company, id, world.clock.now()).await?;
+        let replayed = replayed.ok_or_else(|| Error::not_found("delivery", id))?;
+        world.look_into(LaneKey { company, endpoint: replayed.endpoint });
+        Ok(replayed)
+    }
+}
+
+impl World {
+    /// Notes that a lane may have something due in the store now.
+    fn look_into(&self, key: LaneKey) {
+        if self.lanes().stored(key, self.clock.now()) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+fn check_rules(events: Option<&[Subscription]>, max_retries: Option<u32>) -> Result<()> {
+    if events.is_some_and(|events| !(1..=SUBSCRIPTIONS_MAX).contains(&events.len())) {
+        let reason = format!("must name 1 to {SUBSCRIPTIONS_MAX} event types");
+        return Err(Error::invalid("events", reason));
+    }
+    if max_retries.is_some_and(|retries| retries > RETRIES_MAX) {
+        let reason = format!("must be a whole number from 0 to {RETRIES_MAX}");
+        return Err(Error::invalid("maxRetries", reason));
+    }
+    Ok(())
+}
+
+fn distinct(events: Vec<Subscription>) -> Vec<Subscription> {
+    let mut seen = std::collections::HashSet::new();
+    events.into_iter().filter(|event| seen.insert(event.clone())).collect()
+}
+
+fn generate_secret() -> Result<Secret> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| internal(format!("no randomness: {error}")))?;
+    Ok(Secret::from_bytes(&bytes))
+}
+
+fn internal(reason: String) -> Error {
+    Error::Internal(StoreError::Broken(reason))
+}

@@ -1,0 +1,240 @@
+//! The road: emit, schedule, deliver, record; and the engine that drives it.
+
+mod deliver;
+mod dispatch;
+mod emit;
+mod manage;
+mod upkeep;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::model::Claim;
+use crate::policy::lanes::{Lanes, Limits};
+use crate::policy::retry::RetryPolicy;
+use crate::seal::Seal;
+use crate::send::{GuardPolicy, Transport};
+use crate::store::Store;
+
+pub use emit::{DEPTH_MAX, IDEMPOTENCY_KEY_MAX, NewEvent, check_json};
+pub use manage::{COMPANY_NAME_MAX, NewEndpoint, RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX};
+pub use upkeep::check;
+
+/// The delivery engine. Cloning it is cheap and gives another handle to the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    world: Arc<World>,
+}
+
+/// What an engine is made of: its three edges and its rules.
+pub struct Parts {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The network.
+    pub transport: Arc<dyn Transport>,
+    /// The disk.
+    pub store: Arc<dyn Store>,
+    /// Seals signing secrets.
+    pub seal: Seal,
+    /// Which URLs may be registered.
+    pub guard: GuardPolicy,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Numbers.
+    pub rules: Rules,
+}
+
+/// The engine's numbers.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How long to wait between attempts.
+    pub retry: RetryPolicy,
+    /// One attempt, from name resolution to last byte.
+    pub request_timeout: Duration,
+    /// The largest payload, in bytes.
+    pub max_payload: usize,
+    /// How long concluded history is kept.
+    pub retention: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            retry: RetryPolicy::default(),
+            request_timeout: Duration::from_secs(15),
+            max_payload: 256 * 1024,
+            retention: Duration::from_hours(30 * 24),
+        }
+    }
+}
+
+struct World {
+    clock: Arc<dyn Clock>,
+    transport: Arc<dyn Transport>,
+    store: Arc<dyn Store>,
+    seal: Seal,
+    guard: GuardPolicy,
+    metrics: Metrics,
+    rules: Rules,
+    /// Whose turn it is. Held for the time of a decision, never across a wait.
+    lanes: Mutex<Lanes>,
+    /// Rung when a lane may want something from the store before the dispatcher planned to look.
+    wake: Notify,
+    /// Rung when there may be something to tidy before the next round.
+    tidy: Notify,
+    /// Set once nothing new is taken.
+    draining: AtomicBool,
+    /// Ends the dispatcher and the upkeep.
+    stop: CancellationToken,
+    /// Ends attempts in flight.
+    cut: CancellationToken,
+    tasks: TaskTracker,
+    senders: TaskTracker,
+}
+
+/// How long a claim may wait for its turn beyond the time of its own request: the window before it,
+/// one slow request after the other.
+const LEASE_FACTOR: u32 = 40;
+
+impl Engine {
+    /// An engine made of these parts. It accepts and answers, and delivers once it is started.
+    pub fn new(parts: Parts) -> Self {
+        let world = World {
+            clock: parts.clock,
+            transport: parts.transport,
+            store: parts.store,
+            seal: parts.seal,
+            guard: parts.guard,
+            metrics: parts.metrics,
+            rules: parts.rules,
+            lanes: Mutex::new(Lanes::new(Limits::default())),
+            wake: Notify::new(),
+            tidy: Notify::new(),
+            draining: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            senders: TaskTracker::new(),
+        };
+        Engine { world: Arc::new(world) }
+    }
+
+    /// Takes up what an earlier process left behind, and delivers from here on, in the background.
+    pub async fn start(&self) -> Result<()> {
+        let world = &self.world;
+        world.store.recover(world.clock.now(), world.lease()).await?;
+        dispatch::sweep(world).await?;
+        let engine = self.clone();
+        world.tasks.spawn(async move { engine.dispatch().await });
+        let engine = self.clone();
+        world.tasks.spawn(async move { engine.keep_house().await });
+        Ok(())
+    }
+
+    /// Refuses new events from here on; what is on its way goes on.
+    pub fn drain(&self) {
+        self.world.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Is nothing new taken any more?
+    pub fn is_draining(&self) -> bool {
+        self.world.draining.load(Ordering::Relaxed)
+    }
+
+    /// Starts nothing new, waits until attempts in flight have ended and are recorded, or `grace`
+    /// is over, gives back what was claimed, and closes the store.
+    pub async fn stop(&self, grace: impl Future<Output = ()>) {
+        let world = &self.world;
+        self.drain();
+        world.stop.cancel();
+        let unused = world.lanes().clear();
+        dispatch::give_back(world, unused);
+        world.senders.close();
+        tokio::select! {
+            () = world.senders.wait() => {}
+            () = grace => world.cut.cancel(),
+        }
+        world.senders.wait().await;
+        world.tasks.close();
+        world.tasks.wait().await;
+        world.store.close().await;
+    }
+
+    /// Can an event be accepted now?
+    pub async fn ready(&self) -> Result<()> {
+        self.world.refuse_while_draining()?;
+        Ok(self.world.store.ready().await?)
+    }
+
+    /// Returns, with the reason, once the disk has lost a write that it had been asked to keep;
+    /// otherwise never. The process must then end.
+    pub async fn lost(&self) -> String {
+        self.world.store.lost().await
+    }
+
+    /// The disk.
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.world.store.as_ref()
+    }
+
+    /// The network, for other requests of the server: the guard stands before them too.
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.world.transport
+    }
+
+    /// The engine's counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.world.metrics
+    }
+
+    /// How long the oldest delivery that could be sent has been waiting.
+    pub fn oldest_due(&self) -> Duration {
+        let now = self.world.clock.now();
+        self.world.lanes().oldest_due(now).map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// The engine's rules.
+    pub fn rules(&self) -> &Rules {
+        &self.world.rules
+    }
+
+    /// The engine's clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.world.clock
+    }
+}
+
+impl World {
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_claim(&self) -> Option<Claim> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
+        self.lanes().next_claim()
+    }
+
+    /// How long a claim holds.
+    fn lease(&self) -> Duration {
+        self.rules.request_timeout.saturating_mul(LEASE_FACTOR)
+    }
+
+    fn refuse_while_draining(&self) -> Result<()> {
+        if self.draining.load(Ordering::Relaxed) { Err(Error::Draining) } else { Ok(()) }
+    }
+
+    /// A number in `0.0..1.0`.
+    fn draw_jitter(&self) -> f64 {
+        f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
+    }
+}

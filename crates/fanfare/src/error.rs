@@ -1,0 +1,76 @@
+//! The errors a caller can act on. Anything else is `Internal`.
+
+use crate::store::StoreError;
+
+/// The result of an engine call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an engine call failed. Nothing was changed by it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller sent something that can never work.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The field of the input.
+        field: &'static str,
+        /// What is wrong with it and what would be right, for people.
+        reason: String,
+    },
+    /// The payload is larger than the limit.
+    #[error("data: {size} bytes are more than the {max} allowed (FANFARE_MAX_PAYLOAD)")]
+    TooLarge {
+        /// Bytes as sent.
+        size: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The thing named does not exist, or belongs to another company.
+    #[error("no {kind} with id {id}")]
+    NotFound {
+        /// `endpoint`, `event`, `delivery`, `company`.
+        kind: &'static str,
+        /// The id as given.
+        id: String,
+    },
+    /// Another event was accepted before under the same id or idempotency key.
+    #[error("{what} was used before for another event")]
+    Conflict {
+        /// `id` or `Idempotency-Key`.
+        what: &'static str,
+    },
+    /// The engine is stopping and takes nothing new.
+    #[error("the server is shutting down; try again in a moment")]
+    Draining,
+    /// The store could not serve the call; the same call may work later.
+    #[error("{0}")]
+    Unavailable(#[source] StoreError),
+    /// A bug or damaged data. Not the caller's fault, not worth a retry.
+    #[error("internal error")]
+    Internal(#[source] StoreError),
+    /// The engine cannot start as it is set up.
+    #[error("{0}")]
+    Setup(String),
+}
+
+impl Error {
+    /// The thing named does not exist, or belongs to another company.
+    pub fn not_found(kind: &'static str, id: impl ToString) -> Error {
+        Error::NotFound { kind, id: id.to_string() }
+    }
+
+    /// The caller sent something that can never work.
+    pub fn invalid(field: &'static str, reason: impl Into<String>) -> Error {
+        Error::Invalid { field, reason: reason.into() }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full(_) | StoreError::Away(_) => Error::Unavailable(error),
+            StoreError::Taken(reason) => Error::Setup(reason),
+            StoreError::Broken(_) | StoreError::Untrusted(_) => Error::Internal(error),
+        }
+    }
+}

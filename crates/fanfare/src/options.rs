@@ -1,0 +1,75 @@
+//! Opening an engine on the real clock, network and disk.
+
+use std::sync::Arc;
+
+use crate::clock::SystemClock;
+use crate::engine::{Engine, Parts, Rules};
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::seal::{Seal, fingerprint};
+use crate::send::{GuardPolicy, HttpTransport};
+use crate::store;
+
+/// How an engine is set up.
+#[derive(Clone)]
+pub struct Options {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub database_url: String,
+    /// Seals signing secrets at rest. The store remembers which key it was, and opens with no
+    /// other.
+    pub encryption_key: [u8; 32],
+    /// What deliveries may reach although it is not public.
+    pub guard: GuardPolicy,
+    /// The engine's numbers.
+    pub rules: Rules,
+}
+
+impl Options {
+    /// The defaults on this store: deliveries reach public addresses by https alone.
+    pub fn new(database_url: &str, encryption_key: [u8; 32]) -> Options {
+        Options {
+            database_url: database_url.to_owned(),
+            encryption_key,
+            guard: GuardPolicy::default(),
+            rules: Rules::default(),
+        }
+    }
+}
+
+impl Engine {
+    /// Opens the store and makes an engine on it, which [`Engine::start`] then starts.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when another process has the store, or it was made with another key.
+    pub async fn open(options: Options) -> Result<Engine> {
+        let metrics = Metrics::default();
+        let store = store::open(&options.database_url, metrics.clone()).await?;
+        let timeout = options.rules.request_timeout;
+        let transport = HttpTransport::new(options.guard.clone(), timeout);
+        let engine = Engine::new(Parts {
+            clock: Arc::new(SystemClock),
+            transport: Arc::new(transport),
+            store,
+            seal: Seal::new(&options.encryption_key),
+            guard: options.guard,
+            metrics,
+            rules: options.rules,
+        });
+        engine.agree_on_key("FANFARE_ENCRYPTION_KEY", &options.encryption_key).await?;
+        Ok(engine)
+    }
+
+    /// Makes sure that the store has always been used with this key, without keeping the key.
+    ///
+    /// # Errors
+    /// [`Error::Setup`], naming `setting`, when it was another one.
+    pub async fn agree_on_key(&self, setting: &str, key: &[u8]) -> Result<()> {
+        if self.store().agree(setting, &fingerprint(key, setting)).await? {
+            return Ok(());
+        }
+        Err(Error::Setup(format!(
+            "{setting} is not the key that this store was made with; set it to that key again, \
+             or put its key file back"
+        )))
+    }
+}

@@ -1,0 +1,80 @@
+//! Builds and signs the request of one attempt.
+
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+
+use crate::model::{Claim, Event, Format, Timestamp};
+use crate::send::Request;
+use crate::send::body::{body, cloud_events_source};
+use crate::sign::{self, Secret};
+
+const FANFARE: HeaderValue =
+    HeaderValue::from_static(concat!("Fanfare/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const CLOUD_EVENTS_JSON: HeaderValue = HeaderValue::from_static("application/cloudevents+json");
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const WEBHOOK_EVENT: HeaderName = HeaderName::from_static("webhook-event");
+const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
+const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("webhook-attempt");
+const W3BLOCK_SIGNATURE: HeaderName = HeaderName::from_static("x-w3block-commerce-signature");
+
+/// The request of the next attempt of a delivery, signed at `now`.
+pub fn request(claim: &Claim, secret: &Secret, now: Timestamp) -> Request {
+    let (event, shape) = (&claim.event, claim.shape);
+    let body = body(event, shape);
+    let id = event.id.to_string();
+    let timestamp_secs = now.as_secs();
+    let signature = sign::standard(secret, &id, timestamp_secs, &body);
+
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(USER_AGENT, FANFARE);
+    let cloud_events = shape.format == Format::CloudEvents;
+    headers.insert(CONTENT_TYPE, if cloud_events { CLOUD_EVENTS_JSON } else { JSON });
+    headers.insert(WEBHOOK_ID, value(&id));
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp_secs));
+    headers.insert(WEBHOOK_SIGNATURE, value(&signature));
+    if shape.format == Format::Payload || shape.system_headers {
+        headers.insert(WEBHOOK_EVENT, value(event.event_type.constant()));
+    }
+    if shape.system_headers {
+        headers.insert(WEBHOOK_DELIVERY, value(&claim.delivery.to_string()));
+        headers.insert(WEBHOOK_ATTEMPT, HeaderValue::from(claim.attempts + 1));
+    }
+    match shape.format {
+        Format::W3block => {
+            headers.insert(W3BLOCK_SIGNATURE, value(&sign::w3block(secret, &body)));
+        }
+        Format::CloudEventsBinary => add_cloud_events(&mut headers, event, &id),
+        _ => {}
+    }
+
+    let method = if shape.use_patch { Method::PATCH } else { Method::POST };
+    let endpoint = &claim.endpoint;
+    Request { company: endpoint.company, method, url: endpoint.url.clone(), headers, body }
+}
+
+/// Headers as the history shows them.
+pub fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
+    let shown = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), shown(value))).collect()
+}
+
+/// CloudEvents 1.0, HTTP protocol binding, binary mode.
+fn add_cloud_events(headers: &mut HeaderMap, event: &Event, id: &str) {
+    let attributes = [
+        (HeaderName::from_static("ce-specversion"), HeaderValue::from_static("1.0")),
+        (HeaderName::from_static("ce-id"), value(id)),
+        (HeaderName::from_static("ce-source"), value(&cloud_events_source(event))),
+        (HeaderName::from_static("ce-type"), value(event.event_type.as_str())),
+        (HeaderName::from_static("ce-time"), value(&event.created_at.to_string())),
+    ];
+    headers.extend(attributes);
+}
+
+/// A header value of ours: ids, types, times and signatures are all printable ASCII.
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
