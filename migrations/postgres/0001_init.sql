@@ -41,9 +41,9 @@ create index events_unheard on events (company_id, created_at) where deliveries 
 
 create table idempotency (
     company_id uuid  not null,
-    key_hash   bytea not null, -- SHA-256 of the caller's key, which may be of any length
+    key        bytea not null, -- the caller's text, which may hold what PostgreSQL's does not
     event_id   uuid  not null,
-    primary key (company_id, key_hash)
+    primary key (company_id, key)
 );
 create index idempotency_event on idempotency (company_id, event_id);
 
@@ -85,14 +85,12 @@ create table attempts (
     started_at     bigint  not null,
     duration_us    bigint  not null,
     url            text    not null,
-    headers        text    not null, -- JSON: [[name, value], …]
-    status         integer,          -- null when there was no answer
+    headers        text    not null, -- `name: value`, a line each
+    status         integer,          -- null: no answer, and flaw says why
     answer_headers text,
     body           bytea,
     flaw           text,
-    error          text,             -- why there was no answer
-    primary key (company_id, delivery_id, fence),
-    check ((status is null) = (error is not null))
+    primary key (company_id, delivery_id, fence)
 );
 
 -- How many deliveries of an endpoint stand where, so that a list knows its length.

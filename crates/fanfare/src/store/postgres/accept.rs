@@ -26,8 +26,8 @@ const KNOWN: &str = "
            v.type = a.type and sha256(v.payload) = a.payload_hash
                and v.id = coalesce(a.id, v.id) as same
     from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bytea[], $5::text[], $6::bytea[])
-         as a (n, company_id, id, key_hash, type, payload_hash)
-    left join idempotency k on k.company_id = a.company_id and k.key_hash = a.key_hash
+         as a (n, company_id, id, key, type, payload_hash)
+    left join idempotency k on k.company_id = a.company_id and k.key = a.key
     join events v on v.company_id = a.company_id and v.id = coalesce(k.event_id, a.id)";
 
 const LISTENERS: &str = concat!(
@@ -43,12 +43,9 @@ const LISTENERS: &str = concat!(
 /// An emit in a batch.
 pub(super) struct Emitted {
     pub(super) event: Arc<Event>,
-    pub(super) key_hash: Option<[u8; 32]>,
+    pub(super) key: Option<String>,
     id_given: bool,
     admission: Admission,
-    /// What admission said. A batch that fails is tried again in parts, and a place that was
-    /// taken once is not asked for twice.
-    admitted: HashMap<EndpointId, bool>,
 }
 
 /// What is to be done with one of them.
@@ -76,7 +73,7 @@ struct Known {
 #[derive(PartialEq, Eq, Hash)]
 enum Name {
     Id(EventId),
-    Key([u8; 32]),
+    Key(String),
 }
 
 type KnownOnes = HashMap<usize, Known>;
@@ -89,7 +86,7 @@ impl Job for Emitted {
         self.event.payload.len()
     }
 
-    async fn together(database: &Database, emits: &mut [Self]) -> Result<Vec<Accepted>> {
+    async fn together(database: &Database, emits: &[Self]) -> Result<Vec<Accepted>> {
         let transaction = Transaction::on(database.writer().await?);
         let (known, listening) = look(&transaction, emits).await?;
         let decisions = decide(emits, known, &listening);
@@ -107,22 +104,19 @@ impl Emitted {
         Emitted {
             event: Arc::new(emit.event),
             id_given: emit.id_given,
-            key_hash: emit.key.map(|key| Sha256::digest(key.as_bytes()).into()),
+            key: emit.key,
             admission: admission.clone(),
-            admitted: HashMap::new(),
         }
     }
 
     /// The deliveries it makes.
-    fn bear(&mut self, listeners: &[Arc<Endpoint>]) -> Vec<Born> {
+    fn bear(&self, listeners: &[Arc<Endpoint>]) -> Vec<Born> {
         let at = self.event.created_at;
-        let admission = &self.admission;
-        let mut admits =
-            |id: EndpointId| *self.admitted.entry(id).or_insert_with(|| (admission.may_claim)(id));
+        let until = at.plus(self.admission.lease);
         let born = listeners.iter().map(|endpoint| Born {
             id: DeliveryId::new(at),
             endpoint: Arc::clone(endpoint),
-            claimed: admits(endpoint.id).then(|| at.plus(admission.lease)),
+            claimed: (self.admission.may_claim)(endpoint.id).then_some(until),
         });
         born.collect()
     }
@@ -183,11 +177,8 @@ async fn look(transaction: &Transaction, emits: &[Emitted]) -> Result<(KnownOnes
 
 /// Most emits come without a name of the caller's and need not be looked for.
 async fn look_for_known(transaction: &Transaction, emits: &[Emitted]) -> Result<KnownOnes> {
-    let named: Vec<(usize, &Emitted)> = emits
-        .iter()
-        .enumerate()
-        .filter(|(_, emit)| emit.id_given || emit.key_hash.is_some())
-        .collect();
+    let named: Vec<(usize, &Emitted)> =
+        emits.iter().enumerate().filter(|(_, emit)| emit.id_given || emit.key.is_some()).collect();
     if named.is_empty() {
         return Ok(KnownOnes::new());
     }
@@ -197,7 +188,7 @@ async fn look_for_known(transaction: &Transaction, emits: &[Emitted]) -> Result<
     let ids: Vec<Option<Uuid>> =
         named.iter().map(|(_, emit)| emit.id_given.then(|| emit.event.id.uuid())).collect();
     let keys: Vec<Option<&[u8]>> =
-        named.iter().map(|(_, emit)| emit.key_hash.as_ref().map(|hash| &hash[..])).collect();
+        named.iter().map(|(_, emit)| emit.key.as_ref().map(String::as_bytes)).collect();
     let types: Vec<&str> = events().map(|event| event.event_type.as_str()).collect();
     let hashes: Vec<Vec<u8>> =
         events().map(|event| Sha256::digest(&event.payload).to_vec()).collect();
@@ -221,20 +212,18 @@ async fn look_for_known(transaction: &Transaction, emits: &[Emitted]) -> Result<
 }
 
 /// What is to be done with each, in their order: a later one may repeat an earlier one.
-fn decide(emits: &mut [Emitted], mut known: KnownOnes, listening: &Listening) -> Vec<Decision> {
+fn decide(emits: &[Emitted], mut known: KnownOnes, listening: &Listening) -> Vec<Decision> {
     let mut decisions: Vec<Decision> = Vec::with_capacity(emits.len());
     let mut first: HashMap<(CompanyId, Name), usize> = HashMap::new();
-    for at in 0..emits.len() {
-        let (before, rest) = emits.split_at_mut(at);
-        let Some(emit) = rest.first_mut() else { break };
+    for (at, emit) in emits.iter().enumerate() {
         let company = emit.event.company;
-        let by_key = emit.key_hash.map(|hash| (company, Name::Key(hash)));
+        let by_key = emit.key.clone().map(|key| (company, Name::Key(key)));
         let by_id = (company, Name::Id(emit.event.id));
         let earlier =
             by_key.as_ref().and_then(|name| first.get(name)).or_else(|| first.get(&by_id));
         let known = known.remove(&at).or_else(|| {
             let Decision::Store(born) = &decisions[*earlier?] else { return None };
-            let earlier = &before[*earlier?];
+            let earlier = &emits[*earlier?];
             Some(Known { receipt: earlier.receipt(born.len()), same: emit.repeats(earlier) })
         });
         decisions.push(match known {

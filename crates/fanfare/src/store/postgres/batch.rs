@@ -27,7 +27,7 @@ pub(super) trait Job: Send + Sync + Sized + 'static {
     /// Does all of them in one transaction: all or none. The answers are in the order of the jobs.
     fn together(
         database: &Database,
-        jobs: &mut [Self],
+        jobs: &[Self],
     ) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
 }
 
@@ -105,13 +105,13 @@ fn slice<J: Job>(waiting: &[Waiting<J>]) -> usize {
 }
 
 async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
-    let (mut jobs, callers): (Vec<J>, Vec<_>) =
+    let (jobs, callers): (Vec<J>, Vec<_>) =
         waiting.into_iter().map(|waiting| (waiting.job, waiting.answer)).unzip();
-    let answers: Vec<Result<J::Answer>> = match J::together(database, &mut jobs).await {
+    let answers: Vec<Result<J::Answer>> = match J::together(database, &jobs).await {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) if jobs.len() == 1 => vec![Err(error)],
         // Only the culprit shall fail.
-        Err(_) => do_alone(database, &mut jobs).await,
+        Err(_) => do_alone(database, &jobs).await,
     };
     for (caller, answer) in callers.into_iter().zip(answers) {
         // A caller may have gone away; what was to be done is done.
@@ -119,10 +119,10 @@ async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
     }
 }
 
-async fn do_alone<J: Job>(database: &Database, jobs: &mut [J]) -> Vec<Result<J::Answer>> {
+async fn do_alone<J: Job>(database: &Database, jobs: &[J]) -> Vec<Result<J::Answer>> {
     let mut answers = Vec::with_capacity(jobs.len());
     let mut away: Option<StoreError> = None;
-    for job in jobs.chunks_mut(1) {
+    for job in jobs.chunks(1) {
         let answer = match &away {
             Some(error) => Err(error.clone()),
             None => J::together(database, job).await.and_then(only),

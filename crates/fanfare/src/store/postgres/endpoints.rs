@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::model::{
-    Company, CompanyId, Disabled, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort,
-    Order, Page, Timestamp,
+    Company, CompanyId, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort, Order,
+    Page, Timestamp,
 };
 use crate::store::postgres::rows::{self, company_columns, endpoint_columns, get, integer, text};
 use crate::store::postgres::transaction::Transaction;
@@ -116,7 +116,7 @@ impl Endpoints for Postgres {
             async { client.query_opt(&one, &[&company.uuid(), &id.uuid()]).await },
         )?;
         let before = row.as_ref().map(rows::endpoint).transpose()?;
-        let after = before.clone().map(|endpoint| changed(endpoint, change, now));
+        let after = before.as_ref().map(|endpoint| change.applied_to(endpoint, now));
         if let Some(endpoint) = after.as_ref().filter(|_| after != before) {
             write(&client, endpoint).await?;
         }
@@ -180,27 +180,6 @@ impl Endpoints for Postgres {
         let rows = client.query(&statement, &[&company.uuid(), &before, &i64::from(limit)]).await?;
         rows.iter().map(rows::endpoint).collect()
     }
-}
-
-/// The endpoint with the change made; the same one when it changes nothing.
-fn changed(before: Endpoint, change: &EndpointChange, now: Timestamp) -> Endpoint {
-    let mut after = before.clone();
-    let change = change.clone();
-    after.url = change.url.unwrap_or(after.url);
-    after.events = change.events.unwrap_or(after.events);
-    after.shape = change.shape.unwrap_or(after.shape);
-    after.max_retries = change.max_retries.unwrap_or(after.max_retries);
-    after.disabled = match (change.disabled, after.disabled) {
-        (Some(Some(reason)), None) => {
-            Some(Disabled { at: now, reason: text(&reason).into_owned() })
-        }
-        (Some(None), _) => None,
-        (_, as_it_is) => as_it_is,
-    };
-    if after != before {
-        after.updated_at = now;
-    }
-    after
 }
 
 async fn write(client: &Transaction, endpoint: &Endpoint) -> Result<()> {

@@ -23,7 +23,7 @@ const EVENTS: &str = "
     select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::bigint[], $6::int[])";
 
 const KEYS: &str = "
-    insert into idempotency (company_id, key_hash, event_id)
+    insert into idempotency (company_id, key, event_id)
     select * from unnest($1::uuid[], $2::bytea[], $3::uuid[])";
 
 const DELIVERIES: &str = "
@@ -64,7 +64,7 @@ struct Events<'a> {
 #[derive(Default)]
 struct Keys<'a> {
     company: Vec<Uuid>,
-    hash: Vec<&'a [u8]>,
+    key: Vec<&'a [u8]>,
     event: Vec<Uuid>,
 }
 
@@ -104,9 +104,9 @@ impl<'a> Rows<'a> {
         self.events.payload.push(&event.payload);
         self.events.created_at.push(event.created_at.0);
         self.events.deliveries.push(integer(u32::try_from(deliveries).unwrap_or(u32::MAX))?);
-        if let Some(hash) = &emit.key_hash {
+        if let Some(key) = &emit.key {
             self.keys.company.push(company);
-            self.keys.hash.push(hash);
+            self.keys.key.push(key.as_bytes());
             self.keys.event.push(id);
         }
         Ok(())
@@ -144,7 +144,7 @@ impl<'a> Rows<'a> {
             biased;
             run(transaction, &of_companies, vec![&companies.0, &companies.1]),
             run(transaction, &of_events, events.columns()),
-            run(transaction, &of_keys, vec![&keys.company, &keys.hash, &keys.event]),
+            run(transaction, &of_keys, vec![&keys.company, &keys.key, &keys.event]),
             run(transaction, &of_deliveries, deliveries.columns()),
             run(transaction, &of_counts, vec![&lane_company, &lane_endpoint, &waiting]),
             async { transaction.batch_execute("commit").await.map(|()| 0) },

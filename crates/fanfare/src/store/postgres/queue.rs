@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::model::{
-    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, Record, Timestamp,
+    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, LaneKey, Record, Timestamp,
 };
 use crate::store::postgres::Postgres;
 use crate::store::postgres::accept::Emitted;
@@ -18,10 +18,17 @@ use crate::store::postgres::rows::{
     self, delivery_columns, endpoint_columns, event_columns, get, unsigned,
 };
 use crate::store::postgres::transaction::Transaction;
-use crate::store::{Accepted, Admission, Claimed, Emit, Lane, LaneKey, Queue, Result, Wanted};
+use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Result, Wanted};
 
 const RECOVER: &str =
     "update deliveries set claimed = false, due_at = $1 where state = 0 and claimed";
+
+const RELEASE: &str = "
+    update deliveries d set claimed = false, due_at = $4
+    from (select * from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as c (company_id, id, fence)
+          order by company_id, id) c
+    where d.company_id = c.company_id and d.id = c.id and d.fence = c.fence
+      and d.claimed and d.state = 0";
 
 /// Each lane gives its longest due; rivals are sent to rows of their own by `skip locked`.
 const CLAIM: &str = concat!(
@@ -151,6 +158,17 @@ impl Queue for Postgres {
         self.records.submit(record).await
     }
 
+    async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()> {
+        let companies: Vec<Uuid> =
+            claims.iter().map(|claim| claim.endpoint.company.uuid()).collect();
+        let deliveries: Vec<Uuid> = claims.iter().map(|claim| claim.delivery.uuid()).collect();
+        let fences: Vec<i64> = claims.iter().map(fence_of).collect();
+        let client = self.database.writer().await?;
+        let statement = client.prepare_cached(RELEASE).await?;
+        client.execute(&statement, &[&companies, &deliveries, &fences, &now.0]).await?;
+        Ok(())
+    }
+
     async fn replay(
         &self,
         company: CompanyId,
@@ -212,6 +230,11 @@ fn read_claim(row: &Row, endpoint: Arc<Endpoint>) -> Result<Claim> {
         event: Arc::new(rows::event(row)?),
         endpoint,
     })
+}
+
+/// A claim's number as a column; none is ever so large.
+pub(super) fn fence_of(claim: &Claim) -> i64 {
+    i64::try_from(claim.fence).unwrap_or(i64::MAX)
 }
 
 fn read_lane(row: &Row) -> Result<Lane> {

@@ -1,28 +1,30 @@
 //! Results: attempts and what follows from them, many in one statement.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use crate::metrics::Stopwatch;
-use crate::model::{Answer, Outcome, Record, Verdict};
+use crate::model::{Disabled, Outcome, Record, Timestamp, Verdict};
 use crate::store::Result;
 use crate::store::postgres::Database;
 use crate::store::postgres::batch::Job;
+use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
-
-/// Why a delivery failed that was answered 410, and why its endpoint is disabled since.
-const GONE: &str = "it answered 410 Gone";
+use crate::store::rows::{write_headers, write_outcome};
 
 /// A verdict counts if its claim still holds: nobody claimed again, nobody recorded under it, and
-/// the state is not final. The attempt goes into the history either way.
+/// the state is not final. The attempt goes into the history either way. Rows are taken in the order
+/// of their keys, here as everywhere, so that nobody waits in a ring.
 const RECORD: &str = "
-    with results as (
+    with results as materialized (
         select * from unnest(
             $1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::bigint[],
             $7::text[], $8::bigint[], $9::bool[], $10::int[], $11::bigint[], $12::bigint[],
-            $13::text[], $14::text[], $15::int[], $16::text[], $17::bytea[], $18::text[],
-            $19::text[])
+            $13::text[], $14::text[], $15::int[], $16::text[], $17::bytea[], $18::text[])
         as r (n, company_id, delivery_id, fence, state, due_at, reason, at, gone, number,
-              started_at, duration_us, url, headers, status, answer_headers, body, flaw, error)),
+              started_at, duration_us, url, headers, status, answer_headers, body, flaw)
+        order by company_id, delivery_id),
     held as (
         update deliveries d
         set state = r.state, due_at = r.due_at, reason = r.reason, updated_at = r.at,
@@ -33,9 +35,9 @@ const RECORD: &str = "
         returning r.n, r.at, r.gone, d.company_id, d.endpoint_id, d.state),
     history as (
         insert into attempts (company_id, delivery_id, fence, counted, number, started_at,
-                              duration_us, url, headers, status, answer_headers, body, flaw, error)
+                              duration_us, url, headers, status, answer_headers, body, flaw)
         select company_id, delivery_id, fence, n in (select n from held), number, started_at,
-               duration_us, url, headers, status, answer_headers, body, flaw, error
+               duration_us, url, headers, status, answer_headers, body, flaw
         from results r
         where n in (select n from held)
            or exists (select from deliveries d
@@ -43,7 +45,7 @@ const RECORD: &str = "
         on conflict do nothing),
     disabled as (
         update endpoints e
-        set disabled_at = h.at, disabled_reason = $20, updated_at = h.at
+        set disabled_at = h.at, disabled_reason = $19, updated_at = h.at
         from (select company_id, endpoint_id, min(at) as at from held where gone
               group by company_id, endpoint_id) h
         where e.company_id = h.company_id and e.id = h.endpoint_id
@@ -71,12 +73,12 @@ impl Job for Record {
         }
     }
 
-    async fn together(database: &Database, records: &mut [Self]) -> Result<Vec<bool>> {
-        // Everybody takes rows in the order of keys, so nobody waits in a ring.
+    async fn together(database: &Database, records: &[Self]) -> Result<Vec<bool>> {
         let client = database.writer().await?;
         let statement = client.prepare_cached(RECORD).await?;
         let (verdicts, attempts) = (Verdicts::of(records)?, Attempts::of(records)?);
         let (v, a) = (&verdicts, &attempts);
+        let gone = Disabled::gone(Timestamp::default()).reason;
         let clock = Stopwatch::start();
         let rows = client
             .query(
@@ -100,8 +102,7 @@ impl Job for Record {
                     &a.answer_headers,
                     &a.body,
                     &a.flaw,
-                    &a.error,
-                    &GONE,
+                    &gone,
                 ],
             )
             .await?;
@@ -139,12 +140,12 @@ impl Verdicts {
                 Verdict::Concluded => (1, record.at, None),
                 Verdict::RetryAt(due_at) => (0, *due_at, None),
                 Verdict::Failed(reason) => (2, record.at, Some(rows::text(reason).into_owned())),
-                Verdict::Gone => (2, record.at, Some(GONE.to_owned())),
+                Verdict::Gone => (2, record.at, Some(Disabled::gone(record.at).reason)),
             };
             columns.number.push(number);
             columns.company.push(record.claim.event.company.uuid());
             columns.delivery.push(record.claim.delivery.uuid());
-            columns.fence.push(i64::try_from(record.claim.fence).unwrap_or(i64::MAX));
+            columns.fence.push(fence_of(&record.claim));
             columns.state.push(state);
             columns.due_at.push(due_at.0);
             columns.reason.push(reason);
@@ -166,8 +167,7 @@ struct Attempts<'a> {
     status: Vec<Option<i32>>,
     answer_headers: Vec<Option<String>>,
     body: Vec<Option<&'a [u8]>>,
-    flaw: Vec<Option<String>>,
-    error: Vec<Option<String>>,
+    flaw: Vec<Option<Cow<'a, str>>>,
 }
 
 impl<'a> Attempts<'a> {
@@ -179,29 +179,13 @@ impl<'a> Attempts<'a> {
             let duration_us = i64::try_from(attempt.duration.as_micros());
             columns.duration_us.push(duration_us.unwrap_or(i64::MAX));
             columns.url.push(&attempt.url);
-            columns.headers.push(rows::headers(&attempt.headers)?);
-            match &attempt.outcome {
-                Outcome::Answered(answer) => columns.add_answer(answer)?,
-                Outcome::NoAnswer { reason } => columns.add_no_answer(reason),
-            }
+            columns.headers.push(write_headers(&attempt.headers));
+            let (status, headers, body, flaw) = write_outcome(&attempt.outcome);
+            columns.status.push(status.map(i32::from));
+            columns.answer_headers.push(headers);
+            columns.body.push(body);
+            columns.flaw.push(flaw.map(rows::text));
         }
         Ok(columns)
-    }
-
-    fn add_answer(&mut self, answer: &'a Answer) -> Result<()> {
-        self.status.push(Some(i32::from(answer.status)));
-        self.answer_headers.push(Some(rows::headers(&answer.headers)?));
-        self.body.push(Some(&answer.body));
-        self.flaw.push(answer.flaw.as_deref().map(|flaw| rows::text(flaw).into_owned()));
-        self.error.push(None);
-        Ok(())
-    }
-
-    fn add_no_answer(&mut self, reason: &str) {
-        self.status.push(None);
-        self.answer_headers.push(None);
-        self.body.push(None);
-        self.flaw.push(None);
-        self.error.push(Some(rows::text(reason).into_owned()));
     }
 }

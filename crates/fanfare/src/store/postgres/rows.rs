@@ -9,10 +9,11 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use crate::model::{
-    Answer, Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
+    Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
     EndpointId, Event, EventId, History, Outcome, SealedSecret, Shape, Timestamp,
 };
 use crate::store::postgres::error::corrupt;
+use crate::store::rows::{read_headers, read_outcome};
 use crate::store::{Result, StoreError};
 
 /// What [`company`] reads.
@@ -50,7 +51,7 @@ macro_rules! delivery_columns {
 macro_rules! attempt_columns {
     () => {
         "a.number, a.started_at, a.duration_us, a.url as attempt_url, a.headers, a.status, \
-         a.answer_headers, a.body, a.flaw, a.error"
+         a.answer_headers, a.body, a.flaw"
     };
 }
 
@@ -129,7 +130,7 @@ pub(super) fn attempt(row: &Row) -> Result<Attempt> {
         started_at: Timestamp(get(row, "started_at")?),
         duration: Duration::from_micros(u64::try_from(duration_us).unwrap_or_default()),
         url: get(row, "attempt_url")?,
-        headers: read_headers(get(row, "headers")?)?,
+        headers: read_headers(get(row, "headers")?),
         outcome: outcome(row)?,
     })
 }
@@ -145,16 +146,8 @@ pub(super) fn history(row: &Row) -> Result<History> {
 
 fn outcome(row: &Row) -> Result<Outcome> {
     let status: Option<i32> = get(row, "status")?;
-    let Some(status) = status else {
-        return Ok(Outcome::NoAnswer { reason: get(row, "error")? });
-    };
-    let body: &[u8] = get(row, "body")?;
-    Ok(Outcome::Answered(Answer {
-        status: u16::try_from(status).map_err(|_| corrupt("status"))?,
-        headers: read_headers(get(row, "answer_headers")?)?,
-        body: Bytes::copy_from_slice(body),
-        flaw: get(row, "flaw")?,
-    }))
+    let status = status.map(u16::try_from).transpose().map_err(|_| corrupt("status"))?;
+    Ok(read_outcome(status, get(row, "answer_headers")?, get(row, "body")?, get(row, "flaw")?))
 }
 
 /// The number of a claim.
@@ -183,15 +176,6 @@ pub(super) fn read_state(number: i16) -> Result<DeliveryState> {
         2 => Ok(DeliveryState::Failed),
         _ => Err(corrupt("state")),
     }
-}
-
-/// Headers as JSON text, which also holds what PostgreSQL's text does not.
-pub(super) fn headers(headers: &[(String, String)]) -> Result<String> {
-    serde_json::to_string(headers).map_err(|error| StoreError::Broken(error.to_string()))
-}
-
-fn read_headers(text: &str) -> Result<Vec<(String, String)>> {
-    serde_json::from_str(text).map_err(|_| corrupt("list of headers"))
 }
 
 /// Text for a column. PostgreSQL's has no NUL; where people would see one, they see `�`.

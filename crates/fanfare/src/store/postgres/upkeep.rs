@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::model::{CompanyId, EndpointId, SealedSecret, Timestamp};
+use crate::model::{CompanyId, DeliveryId, EndpointId, SealedSecret, Timestamp};
 use crate::store::postgres::rows::get;
 use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Postgres, check};
@@ -133,7 +133,8 @@ impl Upkeep for Postgres {
         let limit = i64::from(limit);
         client.batch_execute("begin").await?;
         let of_deliveries = client.prepare_cached(EXPIRE_DELIVERIES).await?;
-        let gone = client.query(&of_deliveries, &[&first_id(before), &limit]).await?;
+        let gone =
+            client.query(&of_deliveries, &[&DeliveryId::first_at(before).uuid(), &limit]).await?;
         let companies: Vec<Uuid> =
             gone.iter().map(|row| get(row, "company_id")).collect::<Result<_>>()?;
         let events: Vec<Uuid> =
@@ -177,6 +178,12 @@ impl Upkeep for Postgres {
         rows.iter().map(read_secret).collect()
     }
 
+    /// The server ends itself when its disk loses a write, and recovers from its log: to us it is
+    /// away, and what it had answered is there again.
+    async fn lost(&self) -> String {
+        std::future::pending().await
+    }
+
     async fn close(&self) {
         self.closing.cancel();
         self.workers.close();
@@ -186,12 +193,6 @@ impl Upkeep for Postgres {
             owner.release().await;
         }
     }
-}
-
-/// Below every id made at `moment` or later, above every one made before.
-fn first_id(moment: Timestamp) -> Uuid {
-    let millis = u64::try_from(moment.0).unwrap_or(0);
-    Uuid::from_u64_pair(millis << 16, 0)
 }
 
 fn rows_of(row: &Row) -> Result<u64> {
