@@ -1,0 +1,50 @@
+//! Tokens that were believed before. The same few come with every request of a client.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use sha2::{Digest, Sha256};
+
+use super::token::Claims;
+
+/// Tokens of one generation; two are kept, so 1,024 in all.
+const GENERATION_MAX: usize = 512;
+
+/// What stands for a token: its SHA-256, so that tokens are not kept and looking one up tells
+/// nothing by the time it takes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    pub(super) fn of(token: &str) -> Fingerprint {
+        Fingerprint(Sha256::digest(token.as_bytes()).into())
+    }
+}
+
+/// The claims of tokens whose signatures held. It belongs to one key set and goes with it.
+#[derive(Default)]
+pub(super) struct Verified(RwLock<Generations>);
+
+/// When the young are many they become the old, and the old are forgotten.
+#[derive(Default)]
+struct Generations {
+    young: HashMap<Fingerprint, Claims>,
+    old: HashMap<Fingerprint, Claims>,
+}
+
+impl Verified {
+    /// The claims of a token, if it is among the newest.
+    pub(super) fn get(&self, token: &Fingerprint) -> Option<Claims> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.young.get(token).or_else(|| known.old.get(token)).copied()
+    }
+
+    /// Remembers a token.
+    pub(super) fn insert(&self, token: Fingerprint, claims: Claims) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.young.len() >= GENERATION_MAX {
+            known.old = std::mem::take(&mut known.young);
+        }
+        known.young.insert(token, claims);
+    }
+}
