@@ -1,1 +1,3 @@
-//! x
+//! Test helpers. Never a dependency of what is shipped.
+
+pub mod contract;

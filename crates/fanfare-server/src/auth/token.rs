@@ -144,6 +144,11 @@ pub(super) struct Claims {
 }
 
 impl Claims {
+    #[cfg(test)]
+    pub(super) fn until(expires_at: Timestamp) -> Claims {
+        Claims { caller: Caller { super_admin: false, tenant: None }, expires_at, begins_at: None }
+    }
+
     /// The caller, if the token is valid at this time.
     pub(super) fn caller_at(&self, now: Timestamp) -> Result<Caller, AuthError> {
         if now >= self.expires_at.plus(LEEWAY) {

@@ -48,3 +48,23 @@ impl Verified {
         known.young.insert(token, claims);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fanfare::model::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn the_newest_tokens_are_known_and_the_oldest_forgotten() {
+        let verified = Verified::default();
+        let name = |number: i64| Fingerprint::of(&number.to_string());
+        for number in 0..5_000 {
+            verified.insert(name(number), Claims::until(Timestamp(number)));
+            let known = verified.0.read().unwrap();
+            assert!(known.young.len() + known.old.len() <= 2 * GENERATION_MAX);
+        }
+        assert!((4_500..5_000).all(|number| verified.get(&name(number)).is_some()));
+        assert!((0..3_900).all(|number| verified.get(&name(number)).is_none()));
+    }
+}

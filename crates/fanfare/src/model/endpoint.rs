@@ -183,6 +183,32 @@ pub struct EndpointChange {
     pub disabled: Option<Option<String>>,
 }
 
+impl EndpointChange {
+    /// The endpoint after this change, made at `now`; the same when nothing really changed.
+    pub fn applied_to(&self, before: &Endpoint, now: Timestamp) -> Endpoint {
+        let mut after = before.clone();
+        if let Some(url) = &self.url {
+            after.url = url.clone();
+        }
+        if let Some(events) = &self.events {
+            after.events = events.clone();
+        }
+        after.shape = self.shape.unwrap_or(before.shape);
+        after.max_retries = self.max_retries.unwrap_or(before.max_retries);
+        match &self.disabled {
+            Some(Some(reason)) if before.disabled.is_none() => {
+                after.disabled = Some(Disabled { at: now, reason: reason.clone() });
+            }
+            Some(None) => after.disabled = None,
+            _ => {}
+        }
+        if after != *before {
+            after.updated_at = now;
+        }
+        after
+    }
+}
+
 /// The enabled endpoints of one company, by what they listen to.
 #[derive(Debug, Default)]
 pub struct Listeners {

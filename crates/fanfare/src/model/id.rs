@@ -29,6 +29,12 @@ macro_rules! id {
                 Self(uuid)
             }
 
+            /// The smallest id that can be made at this moment.
+            pub fn first_at(moment: Timestamp) -> Self {
+                let millis = u64::try_from(moment.0).unwrap_or(0);
+                Self(Uuid::from_u64_pair(millis << 16, 0))
+            }
+
             /// The id as a UUID.
             pub fn uuid(self) -> Uuid {
                 self.0

@@ -1,18 +1,29 @@
 //! The network, the second of the engine's three edges.
 
+mod answer;
 mod body;
-mod guard;
+mod connect;
+mod failure;
+pub mod guard;
+mod http;
+mod link;
+mod pool;
 mod request;
+mod resolve;
+mod sweep;
+mod tls;
+mod wire;
 
+use ::http::{HeaderMap, Method};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
 use url::Url;
 
 use crate::model::{CompanyId, Outcome};
 
+pub use self::http::HttpTransport;
 pub use body::body;
-pub use guard::{GuardPolicy, HttpTransport};
+pub use guard::GuardPolicy;
 pub use request::{request, shown};
 
 /// One request, ready to go.

@@ -7,8 +7,10 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod rows;
 pub mod sqlite;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +80,8 @@ pub trait Endpoints: Send + Sync {
 /// The road: accept, claim, record.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Voids every claim: what was claimed is due at `now`. For the start of the one process that
+    /// Voids every claim: what was claimed is due at `now`, and results of it come too late. For the
+    /// start of the one process that
     /// owns the store.
     async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
 
@@ -282,12 +285,18 @@ pub enum StoreError {
 ///
 /// # Errors
 /// [`StoreError::Taken`] when another process has it.
-pub async fn open(url: &str, _metrics: Metrics) -> Result<Arc<dyn Store>> {
+pub async fn open(url: &str, metrics: Metrics) -> Result<Arc<dyn Store>> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return Ok(Arc::new(sqlite::Sqlite::open(Path::new(path), metrics).await?));
+    }
     Err(unknown_url(url))
 }
 
 /// Opens a store to look at it, also while another process serves it.
 pub async fn open_read_only(url: &str) -> Result<Arc<dyn Store>> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return Ok(Arc::new(sqlite::Sqlite::open_read_only(Path::new(path)).await?));
+    }
     Err(unknown_url(url))
 }
 

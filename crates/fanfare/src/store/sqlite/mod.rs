@@ -1,1 +1,176 @@
-//! The embedded store.
+//! The embedded store: one SQLite file in WAL mode.
+//!
+//! One thread owns the connection that writes. It takes whatever waits and commits it in one
+//! transaction with one fsync, so that many callers share the price of a commit. Readers have
+//! connections of their own and see the last commit.
+
+mod check;
+mod checkpoint;
+mod endpoints;
+mod history;
+mod lock;
+mod queue;
+mod rows;
+mod upkeep;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{Semaphore, watch};
+
+use crate::metrics::Metrics;
+use crate::store::{Result, StoreError};
+use lock::Lock;
+use writer::{Tx, Writer};
+
+/// Connections that read at the same time.
+const READERS: usize = 4;
+/// Prepared statements kept by each connection.
+const STATEMENTS: usize = 64;
+
+/// Migrations in the order of their numbers; the file's `user_version` counts those applied.
+const MIGRATIONS: &[&str] = &[include_str!("../../../../../migrations/sqlite/0001_init.sql")];
+
+/// A store in one SQLite file.
+pub struct Sqlite {
+    writer: Option<Arc<Writer>>,
+    readers: Arc<Readers>,
+    lost: watch::Receiver<Option<String>>,
+}
+
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
+
+impl Sqlite {
+    /// Opens `path`, making the file and its tables where missing, and keeps every other process
+    /// out until [`close`](crate::store::Upkeep::close) or the end of this one.
+    pub async fn open(path: &Path, metrics: Metrics) -> Result<Self> {
+        let path = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            let lock = Lock::take(&path)?;
+            let mut connection = connect(&path, OpenFlags::default())?;
+            migrate(&mut connection)?;
+            let (lost_sender, lost) = watch::channel(None);
+            let writer = Writer::start(connection, &path, (lock, lost_sender, metrics))?;
+            Ok(Self::over(&path, Some(Arc::new(writer)), lost))
+        });
+        opened.await.map_err(|panic| StoreError::Broken(panic.to_string()))?
+    }
+
+    /// Opens `path` to look at it, also while another process serves it.
+    pub async fn open_read_only(path: &Path) -> Result<Self> {
+        if !path.is_file() {
+            return Err(StoreError::Taken(format!("there is no store at {}", path.display())));
+        }
+        let (_, lost) = watch::channel(None);
+        Ok(Self::over(path, None, lost))
+    }
+
+    fn over(
+        path: &Path,
+        writer: Option<Arc<Writer>>,
+        lost: watch::Receiver<Option<String>>,
+    ) -> Sqlite {
+        let permits = Semaphore::new(READERS);
+        let readers = Readers { path: path.to_owned(), idle: Mutex::default(), permits };
+        Sqlite { writer, readers: Arc::new(readers), lost }
+    }
+
+    /// Runs `work` in the writer's next transaction. It may run twice: the first time is undone
+    /// when another member of the same transaction fails.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Some(writer) = &self.writer else {
+            return Err(StoreError::Broken("the store is open for reading only".into()));
+        };
+        writer.run(work).await
+    }
+
+    /// Runs `work` on a connection that reads, on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let readers = Arc::clone(&self.readers);
+        let permit = readers.permits.acquire().await;
+        let _permit = permit.map_err(|_| StoreError::Away("the store is closed".into()))?;
+        let blocking_readers = Arc::clone(&self.readers);
+        let read = tokio::task::spawn_blocking(move || {
+            let idle = blocking_readers.take_idle();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => connect(&blocking_readers.path, read_only())?,
+            };
+            let value = work(&connection)?;
+            blocking_readers.put_back(connection);
+            Ok(value)
+        });
+        read.await.map_err(|panic| StoreError::Broken(panic.to_string()))?
+    }
+}
+
+impl Readers {
+    fn take_idle(&self) -> Option<Connection> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put_back(&self, connection: Connection) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+}
+
+fn read_only() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Waits where another connection of this process holds a lock for a moment.
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection) -> Result<()> {
+    // FULL: a commit returns after its fsync. The checkpoints are ours (checkpoint.rs).
+    connection.execute_batch(
+        "pragma journal_mode = wal; pragma synchronous = full; pragma wal_autocheckpoint = 0;
+         pragma cache_size = -16384; pragma temp_store = memory;",
+    )?;
+    let applied: usize = connection.query_row("pragma user_version", [], |row| row.get(0))?;
+    if applied > MIGRATIONS.len() {
+        return Err(StoreError::Taken(
+            "the store was written by a newer version of Fanfare; use that version".into(),
+        ));
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(applied) {
+        let tx = connection.transaction()?;
+        tx.execute_batch(migration)?;
+        tx.pragma_update(None, "user_version", index + 1)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE};
+        let reason = error.to_string();
+        let Some(cause) = error.sqlite_error() else { return StoreError::Broken(reason) };
+        match (cause.code, cause.extended_code) {
+            (_, SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC) => StoreError::Untrusted(reason),
+            // A write that did not happen at all left what is on disk as it was.
+            (ErrorCode::DiskFull, _) | (_, SQLITE_IOERR_WRITE) => StoreError::Full(reason),
+            (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => StoreError::Away(reason),
+            _ => StoreError::Broken(reason),
+        }
+    }
+}

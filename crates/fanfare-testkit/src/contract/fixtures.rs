@@ -1,0 +1,220 @@
+//! The words the promises are written in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare::model::{
+    Answer, Attempt, Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Endpoint, EndpointId,
+    Event, EventId, History, Outcome, Record, SealedSecret, Shape, Timestamp, Verdict,
+};
+use fanfare::store::{Accepted, Admission, Claimed, Emit, LaneKey, Receipt, Store, Wanted};
+
+/// When the tests play.
+pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
+/// How long a claim holds.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// A little later.
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// A company that is not there yet.
+pub(super) fn company() -> CompanyId {
+    CompanyId::new(NOW)
+}
+
+/// An endpoint that listens to these events.
+pub fn endpoint(company: CompanyId, events: &[&str]) -> Endpoint {
+    let id = EndpointId::new(NOW);
+    Endpoint {
+        id,
+        company,
+        url: format!("https://shop.example/hooks/{id}").parse().unwrap(),
+        secret: SealedSecret(id.uuid().as_bytes().to_vec()),
+        events: events.iter().map(|name| name.parse().unwrap()).collect(),
+        shape: Shape::default(),
+        max_retries: 5,
+        disabled: None,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+/// Adds an endpoint that hears everything.
+pub(super) async fn listener(store: &dyn Store, company: CompanyId) -> Endpoint {
+    let endpoint = endpoint(company, &["*"]);
+    store.add_endpoint(&endpoint).await.unwrap();
+    endpoint
+}
+
+/// An event of this type.
+pub fn event(company: CompanyId, event_type: &str, at: Timestamp) -> Event {
+    Event {
+        id: EventId::new(at),
+        company,
+        event_type: event_type.parse().unwrap(),
+        payload: Bytes::from_static(br#"{"total":1.10}"#),
+        created_at: at,
+    }
+}
+
+/// An emit without an id or key of the caller's.
+pub(super) fn plain(event: &Event) -> Emit {
+    Emit { event: event.clone(), id_given: false, key: None }
+}
+
+/// An emit under the caller's id.
+pub(super) fn under_id(event: &Event) -> Emit {
+    Emit { id_given: true, ..plain(event) }
+}
+
+/// An emit under the caller's key.
+pub(super) fn under_key(event: &Event, key: &str) -> Emit {
+    Emit { key: Some(key.to_owned()), ..plain(event) }
+}
+
+/// Lets in all or none.
+pub(super) fn admission(all: bool) -> Admission {
+    Admission { lease: LEASE, may_claim: Arc::new(move |_| all) }
+}
+
+/// What a new event came to.
+pub(super) fn new(accepted: Accepted) -> (Vec<Claim>, Vec<EndpointId>) {
+    match accepted {
+        Accepted::New { claims, waiting } => (claims, waiting),
+        other => panic!("not new: {other:?}"),
+    }
+}
+
+/// The receipt of a repeat.
+pub(super) fn repeat(accepted: Accepted) -> Receipt {
+    match accepted {
+        Accepted::Repeat(receipt) => receipt,
+        other => panic!("no repeat: {other:?}"),
+    }
+}
+
+/// The receipt of a conflict.
+pub(super) fn conflict(accepted: Accepted) -> Receipt {
+    match accepted {
+        Accepted::Conflict(receipt) => receipt,
+        other => panic!("no conflict: {other:?}"),
+    }
+}
+
+/// Accepts a new event and claims every delivery of it at birth.
+pub async fn accept_all(store: &dyn Store, event: &Event) -> Vec<Claim> {
+    new(store.accept(plain(event), &admission(true)).await.unwrap()).0
+}
+
+/// Accepts a new event and claims none; returns who has a delivery waiting, in the order of ids.
+pub(super) async fn accept_none(store: &dyn Store, event: &Event) -> Vec<EndpointId> {
+    let mut waiting = new(store.accept(plain(event), &admission(false)).await.unwrap()).1;
+    waiting.sort();
+    waiting
+}
+
+/// Emits `count` events a millisecond apart, none claimed.
+pub(super) async fn emit_some(store: &dyn Store, company: CompanyId, count: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    for n in 0..count {
+        let at = NOW.plus(Duration::from_millis(n as u64));
+        let event = event(company, "order.created", at);
+        accept_none(store, &event).await;
+        events.push(event);
+    }
+    events
+}
+
+/// A lane and how much room it has.
+pub(super) fn wanted(endpoint: &Endpoint, limit: u32) -> Wanted {
+    Wanted { key: lane(endpoint), limit }
+}
+
+/// An endpoint's lane.
+pub(super) fn lane(endpoint: &Endpoint) -> LaneKey {
+    LaneKey { company: endpoint.company, endpoint: endpoint.id }
+}
+
+/// Claims of one lane.
+pub(super) async fn claim(
+    store: &dyn Store,
+    endpoint: &Endpoint,
+    limit: u32,
+    now: Timestamp,
+) -> Claimed {
+    let mut claimed = store.claim(&[wanted(endpoint, limit)], now, LEASE).await.unwrap();
+    assert_eq!(claimed.len(), 1, "one answer for each lane");
+    let claimed = claimed.remove(0);
+    assert_eq!(claimed.key, lane(endpoint));
+    claimed
+}
+
+/// Claims the one delivery that is due.
+pub(super) async fn claim_one(store: &dyn Store, endpoint: &Endpoint, now: Timestamp) -> Claim {
+    let mut claims = claim(store, endpoint, 10, now).await.claims;
+    assert_eq!(claims.len(), 1, "one is due");
+    claims.remove(0)
+}
+
+/// The next attempt under a claim.
+pub fn attempt(claim: &Claim, at: Timestamp, status: u16) -> Attempt {
+    Attempt {
+        number: claim.attempts + 1,
+        started_at: at,
+        duration: Duration::from_millis(12),
+        url: claim.endpoint.url.to_string(),
+        headers: vec![("webhook-id".to_owned(), claim.event.id.to_string())],
+        outcome: Outcome::Answered(Answer {
+            status,
+            headers: vec![("server".to_owned(), "shop".to_owned())],
+            body: Bytes::from_static(b"thanks"),
+            flaw: None,
+        }),
+    }
+}
+
+/// A record of the next attempt under a claim.
+pub(super) fn result(claim: &Claim, verdict: Verdict, at: Timestamp) -> Record {
+    let status = match verdict {
+        Verdict::Concluded => 204,
+        Verdict::Gone => 410,
+        Verdict::RetryAt(_) | Verdict::Failed(_) => 500,
+    };
+    Record { claim: claim.clone(), attempt: attempt(claim, at, status), verdict, at }
+}
+
+/// Records the next attempt under a claim.
+pub(super) async fn record(
+    store: &dyn Store,
+    claim: &Claim,
+    verdict: Verdict,
+    at: Timestamp,
+) -> bool {
+    store.record(result(claim, verdict, at)).await.unwrap()
+}
+
+/// A verdict.
+pub(super) fn failed(reason: &str) -> Verdict {
+    Verdict::Failed(reason.to_owned())
+}
+
+/// A delivery that is there.
+pub(super) async fn delivery(store: &dyn Store, company: CompanyId, id: DeliveryId) -> Delivery {
+    store.delivery(company, id).await.unwrap().unwrap().delivery
+}
+
+/// An endpoint's deliveries, newest first.
+pub(super) async fn history(store: &dyn Store, endpoint: &Endpoint) -> Vec<History> {
+    store.deliveries_before(endpoint.company, endpoint.id, None, 1_000).await.unwrap()
+}
+
+/// The state, attempts and due time of a delivery.
+pub(super) async fn standing(store: &dyn Store, claim: &Claim) -> (DeliveryState, u32) {
+    let delivery = delivery(store, claim.event.company, claim.delivery).await;
+    (delivery.state, delivery.attempts)
+}
+
+/// Nothing is broken.
+pub(super) async fn assert_sound(store: &dyn Store) {
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+}

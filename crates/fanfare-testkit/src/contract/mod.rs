@@ -1,0 +1,147 @@
+//! What every store must do. One function, one promise of [`fanfare::store`]; every store runs
+//! them all.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a promise that is not kept is a panic")]
+#![allow(clippy::cognitive_complexity, reason = "it counts every assertion and await as a branch")]
+
+mod claims;
+mod endpoints;
+mod fanout;
+mod fixtures;
+mod histories;
+mod lists;
+mod queue;
+mod races;
+mod records;
+mod repeats;
+mod upkeep;
+
+pub use claims::*;
+pub use endpoints::*;
+pub use fanout::*;
+pub use fixtures::{LEASE, NOW, accept_all, attempt, endpoint, event};
+pub use histories::*;
+pub use lists::*;
+pub use queue::*;
+pub use races::*;
+pub use records::*;
+pub use repeats::*;
+pub use upkeep::*;
+
+/// Turns every promise into a test. `$open` is an async function that opens an empty store; what
+/// it returns dereferences to the store and keeps alive what the store stands on.
+#[macro_export]
+macro_rules! store_contract {
+    ($open:path) => {
+        $crate::store_contract! { @each $open,
+            an_event_reaches_those_who_listen_to_its_type
+            an_event_stays_in_its_company
+            an_event_passes_by_disabled_and_deleted_endpoints
+            an_event_nobody_hears_is_accepted
+            the_first_write_makes_the_company
+            an_admitted_delivery_is_claimed_at_birth
+            a_delivery_that_is_not_admitted_waits_and_is_due_at_once
+            admission_is_asked_once_for_each_delivery
+            a_company_is_named
+
+            a_claim_excludes_others_until_its_lease_ends
+            a_claim_takes_its_limit_and_the_longest_due_first
+            a_claim_serves_many_lanes
+            a_claim_leaves_disabled_and_deleted_endpoints_alone
+            a_claim_tells_when_to_come_again
+            a_claim_carries_the_endpoint_as_it_is_now_and_the_shape_of_old
+            a_recovered_store_has_no_claims
+            recovery_leaves_retries_where_they_are
+            racing_claimers_never_get_the_same_delivery
+
+            concluded_is_final
+            a_retry_is_due_when_it_says
+            a_failed_delivery_says_why
+            gone_disables_the_endpoint_and_holds_its_others
+            a_stale_claim_records_history_but_changes_nothing
+            a_stale_gone_disables_nothing
+            a_late_result_counts_if_nobody_else_claimed
+            a_held_delivery_still_takes_its_result
+            a_batch_of_records_is_judged_one_by_one
+
+            a_repeated_id_is_answered_the_same
+            a_repeated_key_is_answered_the_same
+            another_event_under_the_same_id_or_key_is_a_conflict
+            ids_and_keys_belong_to_their_company
+            a_receipt_tells_what_was_answered_then
+            a_hundred_emits_with_one_key_are_one_event
+            a_crowd_is_accepted_whole
+
+            a_replay_is_a_new_delivery_of_the_same_event
+            a_replay_needs_a_delivery_and_an_endpoint
+            lanes_are_those_that_wait_and_may_go
+            lanes_are_read_on_from_any_place
+
+            bytes_in_are_bytes_out
+            attempts_are_kept_whole_and_in_order
+            history_shows_the_newest_attempt
+            history_is_read_on_by_cursor
+            another_companys_ids_are_not_found
+
+            deliveries_come_in_pages
+            deliveries_are_sorted_by_every_key_both_ways
+            deliveries_are_searched_by_literal_text_and_exact_id
+            totals_are_right_after_every_step
+            endpoints_come_in_pages
+            endpoints_are_sorted_by_every_key_both_ways
+            endpoints_are_searched_by_literal_text
+
+            an_endpoint_is_kept_whole
+            a_change_is_kept_and_moves_updated_at_only_if_it_is_one
+            disabling_and_enabling_can_be_repeated
+            a_deleted_endpoint_is_gone_but_its_history_stays
+            endpoints_are_read_on_by_cursor
+
+            a_deleted_endpoints_deliveries_are_buried_in_slices
+            final_history_expires_in_slices
+            what_waits_never_expires
+            an_event_expires_with_its_last_delivery
+            a_value_is_agreed_on_once
+            secrets_are_listed_with_those_of_deleted_endpoints
+            a_store_that_works_is_ready
+            a_closed_store_answers_nothing
+            a_busy_store_checks_out
+        }
+    };
+    (@each $open:path, $($promise:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                let store = $open().await;
+                $crate::contract::$promise(&*store).await;
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_promise_is_run() {
+        let listed = include_str!("mod.rs");
+        let files = [
+            include_str!("claims.rs"),
+            include_str!("endpoints.rs"),
+            include_str!("fanout.rs"),
+            include_str!("histories.rs"),
+            include_str!("lists.rs"),
+            include_str!("queue.rs"),
+            include_str!("races.rs"),
+            include_str!("records.rs"),
+            include_str!("repeats.rs"),
+            include_str!("upkeep.rs"),
+        ];
+        for line in files.iter().flat_map(|file| file.lines()) {
+            if let Some(rest) = line.strip_prefix("pub async fn ") {
+                let (promise, _) = rest.split_once('(').unwrap();
+                let named = listed.lines().any(|line| line.trim() == promise);
+                assert!(named, "{promise} is not in the macro");
+            }
+        }
+    }
+}

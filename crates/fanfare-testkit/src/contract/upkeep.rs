@@ -1,0 +1,269 @@
+//! Keeping house.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use fanfare::model::{
+    Claim, DeliveryState, Endpoint, EndpointChange, EndpointId, EventId, Timestamp, Verdict,
+};
+use fanfare::store::Store;
+
+use super::fixtures::{
+    LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, claim, company,
+    emit_some, event, failed, history, listener, new, plain, record, repeat, under_id, under_key,
+    wanted,
+};
+
+/// They fail, visibly, a slice at a time; nobody else's do.
+pub async fn a_deleted_endpoints_deliveries_are_buried_in_slices(store: &dyn Store) {
+    let company = company();
+    let deleted = listener(store, company).await;
+    let kept = listener(store, company).await;
+    emit_some(store, company, 5).await;
+    let on_the_wire = claim(store, &deleted, 1, NOW).await.claims.remove(0);
+    assert_eq!(store.bury(NOW, 10).await.unwrap(), 0);
+    store.delete_endpoint(company, deleted.id, NOW).await.unwrap();
+    let later = NOW.plus(SECOND);
+    let mut slices = Vec::new();
+    for _ in 0..4 {
+        slices.push(store.bury(later, 2).await.unwrap());
+    }
+    assert_eq!(slices, [2, 2, 1, 0]);
+    for item in history(store, &deleted).await {
+        assert_eq!((item.delivery.state, item.delivery.updated_at), (DeliveryState::Failed, later));
+        assert!(!item.delivery.reason.unwrap().is_empty());
+    }
+    assert!(!record(store, &on_the_wire, Verdict::Concluded, later).await, "it is too late");
+    assert_eq!(claim(store, &kept, 10, later).await.claims.len(), 5);
+    assert_sound(store).await;
+}
+
+/// Old deliveries that are final go with their attempts, their events and keys; nothing else does.
+pub async fn final_history_expires_in_slices(store: &dyn Store) {
+    let company = company();
+    let endpoint = listener(store, company).await;
+    let mut old = Vec::new();
+    for n in 0..5 {
+        let claim = accept_all(store, &event(company, "a", NOW)).await.remove(0);
+        let verdict = if n % 2 == 0 { Verdict::Concluded } else { failed("no") };
+        assert!(record(store, &claim, verdict, NOW).await);
+        old.push(claim);
+    }
+    // Ids never step back, so the cut is measured from those that were made.
+    let cut = old[4].delivery.made_at().plus(LEASE);
+    let young = accept_all(store, &event(company, "a", cut)).await.remove(0);
+    assert!(record(store, &young, Verdict::Concluded, cut).await);
+    assert_eq!(store.expire(NOW, 100).await.unwrap(), 0, "nothing was made before");
+    let mut left = Vec::new();
+    for _ in 0..3 {
+        assert!(store.expire(cut, 2).await.unwrap() > 0);
+        left.push(history(store, &endpoint).await.len());
+        assert_sound(store).await;
+    }
+    while store.expire(cut, 2).await.unwrap() > 0 {}
+    assert_eq!(left, [4, 2, 1]);
+    for claim in &old {
+        assert!(store.delivery(company, claim.delivery).await.unwrap().is_none());
+        assert!(store.attempts(company, claim.delivery).await.unwrap().is_empty());
+    }
+    assert_eq!(store.attempts(company, young.delivery).await.unwrap().len(), 1);
+    assert_sound(store).await;
+}
+
+/// However old it is.
+pub async fn what_waits_never_expires(store: &dyn Store) {
+    let company = company();
+    let endpoint = listener(store, company).await;
+    emit_some(store, company, 3).await;
+    let claims = claim(store, &endpoint, 1, NOW).await.claims;
+    assert!(record(store, &claims[0], Verdict::RetryAt(NOW.plus(LEASE)), NOW).await);
+    let cut = history(store, &endpoint).await[0].delivery.id.made_at().plus(LEASE);
+    while store.expire(cut, 10).await.unwrap() > 0 {}
+    assert_eq!(history(store, &endpoint).await.len(), 3);
+    assert_eq!(store.attempts(company, claims[0].delivery).await.unwrap().len(), 1);
+    assert_eq!(claim(store, &endpoint, 10, cut.plus(LEASE)).await.claims.len(), 3);
+    assert_sound(store).await;
+}
+
+/// Then its id and key are free; while one delivery is left, they are not.
+pub async fn an_event_expires_with_its_last_delivery(store: &dyn Store) {
+    let company = company();
+    let heard = event(company, "a", NOW);
+    let unheard = event(company, "b", NOW);
+    new(store.accept(under_key(&unheard, "unheard"), &admission(true)).await.unwrap());
+    let endpoint = listener(store, company).await;
+    let mut emit = under_key(&heard, "heard");
+    emit.id_given = true;
+    let first = new(store.accept(emit, &admission(true)).await.unwrap()).0.remove(0);
+    assert!(record(store, &first, Verdict::Concluded, NOW).await);
+    let second = store.replay(company, first.delivery, NOW).await.unwrap().unwrap();
+    let cut = second.id.made_at().plus(LEASE);
+    while store.expire(cut, 10).await.unwrap() > 0 {}
+    assert!(store.delivery(company, first.delivery).await.unwrap().is_none());
+    let again = store.accept(under_id(&heard), &admission(true)).await.unwrap();
+    assert_eq!(repeat(again).deliveries, 1);
+    assert_eq!(history(store, &endpoint).await[0].event.payload, heard.payload);
+    let again = store.accept(under_key(&unheard, "unheard"), &admission(true)).await.unwrap();
+    new(again);
+
+    let claims = claim(store, &endpoint, 10, cut.plus(LEASE)).await.claims;
+    for claim in &claims {
+        assert!(record(store, claim, Verdict::Concluded, cut).await);
+    }
+    let cut = claims.iter().map(|claim| claim.delivery.made_at()).max().unwrap().plus(LEASE);
+    while store.expire(cut, 10).await.unwrap() > 0 {}
+    assert_eq!(new(store.accept(under_id(&heard), &admission(true)).await.unwrap()).0.len(), 1);
+    let mut other = event(company, "c", NOW);
+    other.id = EventId::new(NOW);
+    new(store.accept(under_key(&other, "heard"), &admission(true)).await.unwrap());
+    assert_sound(store).await;
+}
+
+/// The first value stays.
+pub async fn a_value_is_agreed_on_once(store: &dyn Store) {
+    let bytes = [0u8, 255, 39, 0];
+    assert!(store.agree("key", &bytes).await.unwrap());
+    assert!(store.agree("key", &bytes).await.unwrap());
+    assert!(!store.agree("key", b"another").await.unwrap());
+    assert!(store.agree("key", &bytes).await.unwrap());
+    assert!(store.agree("another", b"").await.unwrap());
+    assert!(!store.agree("another", &bytes).await.unwrap());
+}
+
+/// In the order of ids over all companies.
+pub async fn secrets_are_listed_with_those_of_deleted_endpoints(store: &dyn Store) {
+    let mut expected = Vec::new();
+    for n in 0..7 {
+        let endpoint = listener(store, company()).await;
+        if n % 2 == 0 {
+            store.delete_endpoint(endpoint.company, endpoint.id, NOW).await.unwrap();
+        }
+        expected.push((endpoint.company, endpoint.id, endpoint.secret));
+    }
+    let (mut read, mut after) = (Vec::new(), None);
+    loop {
+        let some = store.secrets(after, 3).await.unwrap();
+        let Some(last) = some.last() else { break };
+        assert!(some.len() <= 3);
+        after = Some(last.1);
+        read.extend(some);
+    }
+    assert_eq!(read, expected);
+}
+
+/// Empty or not.
+pub async fn a_store_that_works_is_ready(store: &dyn Store) {
+    store.ready().await.unwrap();
+    listener(store, company()).await;
+    store.ready().await.unwrap();
+    assert_sound(store).await;
+}
+
+/// It fails, it does not hang; closing again does no harm.
+pub async fn a_closed_store_answers_nothing(store: &dyn Store) {
+    let company = company();
+    let endpoint = listener(store, company).await;
+    let claim = accept_all(store, &event(company, "a", NOW)).await.remove(0);
+    store.close().await;
+    store.close().await;
+    let next = plain(&event(company, "a", NOW));
+    assert!(store.accept(next, &admission(true)).await.is_err());
+    assert!(store.record(super::fixtures::result(&claim, Verdict::Concluded, NOW)).await.is_err());
+    assert!(store.claim(&[wanted(&endpoint, 1)], NOW, LEASE).await.is_err());
+    assert!(store.endpoint(company, endpoint.id).await.is_err());
+    assert!(store.delivery(company, claim.delivery).await.is_err());
+    assert!(store.lanes(None, 1).await.is_err());
+    assert!(store.ready().await.is_err());
+    assert!(store.add_endpoint(&endpoint).await.is_err());
+}
+
+/// Small numbers that look random and are the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Everything at random; the invariants hold all the way, and every delivery can be accounted for.
+pub async fn a_busy_store_checks_out(store: &dyn Store) {
+    let company = company();
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for _ in 0..4 {
+        endpoints.push(listener(store, company).await);
+    }
+    let mut dice = Dice(7);
+    let mut held: Vec<Claim> = Vec::new();
+    let mut made: HashMap<EndpointId, u64> = HashMap::new();
+    for step in 0..400u32 {
+        let now = NOW.plus(SECOND * step);
+        let endpoint = endpoints[usize::try_from(dice.roll(4)).unwrap()].clone();
+        match dice.roll(10) {
+            0..=2 => {
+                let event = event(company, "a", now);
+                for heard in emit_at_random(store, &event, &mut dice, &mut held).await {
+                    *made.entry(heard).or_default() += 1;
+                }
+            }
+            3 => held.extend(claim(store, &endpoint, 3, now).await.claims),
+            4..=7 if !held.is_empty() => {
+                let sides = held.len() as u64;
+                let claim = held.remove(usize::try_from(dice.roll(sides)).unwrap());
+                record(store, &claim, at_random(&mut dice, now), now).await;
+            }
+            8 => {
+                let off = (dice.roll(2) == 0).then(|| "off".to_owned());
+                let change = EndpointChange { disabled: Some(off), ..Default::default() };
+                store.change_endpoint(company, endpoint.id, &change, now).await.unwrap();
+            }
+            _ => {
+                if let Some(item) = history(store, &endpoint).await.first() {
+                    let replay = store.replay(company, item.id(), now).await.unwrap();
+                    *made.entry(endpoint.id).or_default() += u64::from(replay.is_some());
+                }
+            }
+        }
+        if step % 100 == 99 {
+            assert_sound(store).await;
+        }
+    }
+    let gone = endpoints[0].id;
+    store.delete_endpoint(company, gone, NOW).await.unwrap();
+    while store.bury(NOW, 7).await.unwrap() > 0 {}
+    for endpoint in &endpoints {
+        let all = history(store, endpoint).await;
+        assert_eq!(all.len() as u64, made.get(&endpoint.id).copied().unwrap_or_default());
+        let waiting = all.iter().any(|item| item.delivery.state == DeliveryState::Waiting);
+        assert!(!(waiting && endpoint.id == gone));
+    }
+    let all = history(store, &endpoints[1]).await;
+    while store.expire(all[all.len() / 2].id().made_at(), 5).await.unwrap() > 0 {}
+    assert_sound(store).await;
+}
+
+/// Emits with or without claims; returns who heard of it.
+async fn emit_at_random(
+    store: &dyn Store,
+    event: &fanfare::model::Event,
+    dice: &mut Dice,
+    held: &mut Vec<Claim>,
+) -> Vec<EndpointId> {
+    if dice.roll(2) == 0 {
+        return accept_none(store, event).await;
+    }
+    let claims = accept_all(store, event).await;
+    let heard = claims.iter().map(|claim| claim.endpoint.id).collect();
+    held.extend(claims);
+    heard
+}
+
+fn at_random(dice: &mut Dice, now: Timestamp) -> Verdict {
+    match dice.roll(20) {
+        0..=9 => Verdict::Concluded,
+        10..=15 => Verdict::RetryAt(now.plus(Duration::from_secs(dice.roll(300)))),
+        16..=18 => failed("no"),
+        _ => Verdict::Gone,
+    }
+}

@@ -1,0 +1,183 @@
+//! From a URL to an open connection, past the guard. The only place that opens a socket.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use url::{Host, Url};
+
+use crate::send::failure::{Failure, describe};
+use crate::send::guard::{GuardPolicy, Refusal};
+use crate::send::resolve::Names;
+use crate::send::tls::Tls;
+use crate::send::wire::Wire;
+
+/// How many addresses of a name are tried.
+const ADDRESSES_MAX: usize = 8;
+/// How long one address is tried alone before the next is tried beside it (RFC 8305, section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Opens connections within a policy.
+#[derive(Default)]
+pub(super) struct Connector {
+    policy: GuardPolicy,
+    names: Names,
+    tls: Tls,
+}
+
+impl Connector {
+    pub(super) fn new(policy: GuardPolicy) -> Self {
+        Connector { policy, ..Connector::default() }
+    }
+
+    /// May this URL be asked at all? Cheap, for every attempt: it may have been stored under
+    /// another policy, or by another hand.
+    pub(super) fn judge(&self, url: &Url) -> Result<(), Refusal> {
+        self.policy.judge_url(url)
+    }
+
+    /// A new connection to the host of `url`, ready for a request.
+    pub(super) async fn connect(&self, url: &Url) -> Result<Wire, Failure> {
+        self.judge(url)?;
+        let host = url.host().ok_or(Refusal::NoHost)?;
+        let port = url.port_or_known_default().ok_or(Refusal::Scheme)?;
+        let addresses = match host {
+            Host::Ipv4(address) => self.admit(address.into(), port)?,
+            Host::Ipv6(address) => self.admit(address.into(), port)?,
+            Host::Domain(domain) => {
+                admit_all(&self.policy, domain, port, &self.names.addresses(domain).await?)?
+            }
+        };
+        let socket = first_to_connect(addresses).await?;
+        if url.scheme() == "https" {
+            return Ok(Wire::tls(self.tls.wrap(&host, socket).await?));
+        }
+        Ok(Wire::plain(socket))
+    }
+
+    fn admit(&self, address: IpAddr, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
+        self.policy.judge(address, port)?;
+        Ok(vec![SocketAddr::new(address, port)])
+    }
+}
+
+/// What to connect to, given everything a name resolved to. One forbidden address among the
+/// answers condemns the name: it is how a name is moved from outside to inside.
+fn admit_all(
+    policy: &GuardPolicy,
+    domain: &str,
+    port: u16,
+    found: &[IpAddr],
+) -> Result<Vec<SocketAddr>, Failure> {
+    for address in found {
+        policy.judge_resolved(domain, *address, port)?;
+    }
+    if found.is_empty() {
+        return Err(Failure::Dns("the name has no address"));
+    }
+    // One of each family in turn, so that a family that is not routed costs one wait only.
+    let of_family = |v4: bool| found.iter().filter(move |address| address.is_ipv4() == v4);
+    let (mut v4, mut v6) = (of_family(true), of_family(false));
+    let mut turns: Vec<&IpAddr> = Vec::with_capacity(found.len());
+    loop {
+        let pair = (v4.next(), v6.next());
+        if pair == (None, None) {
+            break;
+        }
+        turns.extend([pair.0, pair.1].into_iter().flatten());
+    }
+    turns.truncate(ADDRESSES_MAX);
+    Ok(turns.into_iter().map(|address| SocketAddr::new(*address, port)).collect())
+}
+
+/// Tries the addresses in order, the next one when one fails or lets us wait. Whoever is late is
+/// dropped, and so is everything when the caller is.
+async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Failure> {
+    if let [only] = addresses[..] {
+        return open(only).await.map_err(|error| Failure::Connect(describe(&error)));
+    }
+    let mut waiting = addresses.into_iter();
+    let mut tries = JoinSet::new();
+    let mut why = "connection failed";
+    loop {
+        if let Some(address) = waiting.next() {
+            tries.spawn(open(address));
+        }
+        let next = if waiting.len() == 0 {
+            tries.join_next().await
+        } else {
+            match timeout(STAGGER, tries.join_next()).await {
+                Ok(next) => next,
+                Err(_) => continue,
+            }
+        };
+        match next.map(flatten) {
+            Some(Ok(socket)) => return Ok(socket),
+            Some(Err(error)) => why = describe(&error),
+            None => return Err(Failure::Connect(why)),
+        }
+    }
+}
+
+fn flatten(joined: Result<io::Result<TcpStream>, JoinError>) -> io::Result<TcpStream> {
+    joined.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one door to the network")]
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(address).await?;
+    let peer = socket.peer_addr()?;
+    if (peer.ip(), peer.port()) != (address.ip(), address.port()) {
+        return Err(io::ErrorKind::HostUnreachable.into());
+    }
+    // A request is written in one go; waiting to fill a segment only adds to its latency.
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn one_forbidden_answer_condemns_the_name() {
+        let policy = GuardPolicy::default();
+        let mixed = addresses(&["8.8.8.8", "2606:4700::1111", "10.0.0.1"]);
+        let admitted = admit_all(&policy, "a.example", 443, &mixed);
+        assert_eq!(admitted, Err(Failure::Refused(Refusal::NotPublic)));
+        let late = [addresses(&["8.8.8.8"; 20]), addresses(&["127.0.0.1"])].concat();
+        assert!(admit_all(&policy, "a.example", 443, &late).is_err());
+        assert!(matches!(admit_all(&policy, "a.example", 443, &[]), Err(Failure::Dns(_))));
+    }
+
+    #[test]
+    fn families_take_turns_and_eight_addresses_are_tried() {
+        let policy = GuardPolicy::default();
+        let found = addresses(&["8.8.8.8", "8.8.4.4", "1.1.1.1", "2606:4700::1", "2606:4700::2"]);
+        let admitted = admit_all(&policy, "a.example", 443, &found).unwrap();
+        let order: Vec<String> = admitted.iter().map(|a| a.ip().to_string()).collect();
+        assert_eq!(order, ["8.8.8.8", "2606:4700::1", "8.8.4.4", "2606:4700::2", "1.1.1.1"]);
+        let many = addresses(&["8.8.8.8"; 20]);
+        assert_eq!(admit_all(&policy, "a.example", 443, &many).unwrap().len(), ADDRESSES_MAX);
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_fails() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = listener.local_addr().unwrap();
+        let closing = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = closing.local_addr().unwrap();
+        drop(closing);
+        let socket = first_to_connect(vec![dead, dead, live]).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), live);
+        let none = first_to_connect(vec![dead, dead]).await.map(drop);
+        assert_eq!(none, Err(Failure::Connect("connection refused")));
+    }
+}

@@ -1,0 +1,144 @@
+//! Requests over HTTP/1.1 on connections that are used again.
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Uri};
+use http_body_util::Full;
+use tokio::time::timeout;
+use url::{Position, Url};
+
+use crate::model::Outcome;
+use crate::send::answer::{End, Progress};
+use crate::send::connect::Connector;
+use crate::send::failure::{Failure, describe};
+use crate::send::guard::GuardPolicy;
+use crate::send::link::Link;
+use crate::send::pool::{Key, Pool};
+use crate::send::sweep::Sweeper;
+use crate::send::{Request, Transport};
+
+/// The transport for the real network: guarded, pooled, one deadline for each attempt. It follows
+/// no redirects, keeps no cookies, unpacks no bodies, and looks at no proxy settings.
+pub struct HttpTransport {
+    connector: Connector,
+    pool: Arc<Pool>,
+    sweeper: Sweeper,
+    timeout: Duration,
+}
+
+impl HttpTransport {
+    /// A transport that reaches what `policy` allows and gives each attempt `timeout`, from name
+    /// resolution to the last byte. Opens nothing and reads nothing until it is first used.
+    pub fn new(policy: GuardPolicy, timeout: Duration) -> Self {
+        HttpTransport {
+            connector: Connector::new(policy),
+            pool: Arc::new(Pool::new()),
+            sweeper: Sweeper::default(),
+            timeout,
+        }
+    }
+
+    async fn attempt(&self, request: Request, progress: &mut Progress) -> Result<(), Failure> {
+        self.connector.judge(&request.url)?;
+        let key = key(&request)?;
+        let (url, request) = on_wire(request, &key)?;
+        if let Some(link) = self.pool.take(&key) {
+            let key = key.clone();
+            match self.exchange(key, link, request.clone(), progress).await {
+                // It was closed while it lay idle. The receiver said nothing, so it is asked anew.
+                Err(Broken { heard: false, .. }) => progress.stage = "connecting",
+                done => return done.map_err(|broken| broken.failure),
+            }
+        }
+        let wire = self.connector.connect(&url).await?;
+        let link = Link::new(wire).await.map_err(|error| broken(&error))?;
+        self.exchange(key, link, request, progress).await.map_err(|broken| broken.failure)
+    }
+
+    async fn exchange(
+        &self,
+        key: Key,
+        mut link: Box<Link>,
+        request: http::Request<Full<Bytes>>,
+        progress: &mut Progress,
+    ) -> Result<(), Broken> {
+        progress.stage = "waiting for the answer";
+        let (head, body) = match link.send(request).await {
+            Ok(answer) => answer.into_parts(),
+            Err(error) => return Err(Broken { heard: link.heard(), failure: broken(&error) }),
+        };
+        progress.head(&head);
+        if progress.body(&mut link, body).await {
+            self.pool.keep(key, link);
+            self.sweeper.wake(&self.pool);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Transport for HttpTransport {
+    async fn send(&self, request: Request) -> Outcome {
+        let mut progress = Progress::new();
+        let end = match timeout(self.timeout, self.attempt(request, &mut progress)).await {
+            Ok(done) => done.map_err(End::Failed),
+            Err(_) => Err(End::Deadline(format!("{:?}", self.timeout))),
+        };
+        progress.outcome(end)
+    }
+}
+
+/// An exchange without an answer.
+struct Broken {
+    /// Whether any of an answer had come.
+    heard: bool,
+    failure: Failure,
+}
+
+fn key(request: &Request) -> Result<Key, Failure> {
+    let authority = &request.url[Position::BeforeHost..Position::AfterPort];
+    let authority = HeaderValue::from_str(authority).map_err(|_| unsendable())?;
+    let https = request.url.scheme() == "https";
+    Ok(Key { company: request.company, https, authority })
+}
+
+/// Where the request goes, and its form on the wire: `host` is added, the length is the
+/// connection's own business.
+fn on_wire(request: Request, key: &Key) -> Result<(Url, http::Request<Full<Bytes>>), Failure> {
+    let mut sent = http::Request::new(Full::new(request.body));
+    *sent.method_mut() = request.method;
+    *sent.uri_mut() = target(&request.url)?;
+    *sent.headers_mut() = request.headers;
+    sent.headers_mut().remove(CONTENT_LENGTH);
+    sent.headers_mut().remove(TRANSFER_ENCODING);
+    sent.headers_mut().insert(HOST, key.authority.clone());
+    Ok((request.url, sent))
+}
+
+fn target(url: &Url) -> Result<Uri, Failure> {
+    let target = &url[Position::BeforePath..Position::AfterQuery];
+    target.parse::<PathAndQuery>().map(Uri::from).map_err(|_| unsendable())
+}
+
+fn unsendable() -> Failure {
+    Failure::Protocol("the URL has no form that HTTP can carry".into())
+}
+
+/// Why hyper gave up.
+fn broken(error: &hyper::Error) -> Failure {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    Failure::Protocol(match io {
+        Some(io) => format!("{} before the answer was complete", describe(io)).into(),
+        None if error.is_incomplete_message() || error.is_canceled() => {
+            "connection closed before the answer was complete".into()
+        }
+        None => error.to_string().into(),
+    })
+}

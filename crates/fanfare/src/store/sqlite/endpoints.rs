@@ -1,0 +1,234 @@
+//! Companies, and who listens.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use crate::model::{
+    Company, CompanyId, Disabled, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort,
+    LaneKey, Order, Page, Timestamp,
+};
+use crate::store::rows::write_subscriptions;
+use crate::store::sqlite::rows::{self, ENDPOINT};
+use crate::store::sqlite::{Sqlite, Tx};
+use crate::store::{Endpoints, Result};
+
+const MAKE_COMPANY: &str = "
+    insert into companies (company_id, name, created_at, updated_at) values (?1, '', ?2, ?2)
+    on conflict do nothing";
+
+const NAME_COMPANY: &str = "
+    update companies set name = ?2, updated_at = ?3 where company_id = ?1 and name <> ?2";
+
+const COMPANY: &str = "
+    select name, created_at, updated_at from companies where company_id = ?1";
+
+const ADD: &str = "
+    insert into endpoints (company_id, id, url, secret, events, shape, max_retries, disabled_at,
+        disabled_reason, created_at, updated_at)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+
+const CHANGE: &str = "
+    update endpoints set url = ?3, events = ?4, shape = ?5, max_retries = ?6, disabled_at = ?7,
+        disabled_reason = ?8, updated_at = ?9
+    where company_id = ?1 and id = ?2";
+
+const DISABLE: &str = "
+    update endpoints set disabled_at = ?3, disabled_reason = ?4, updated_at = ?3
+    where company_id = ?1 and id = ?2 and disabled_at is null";
+
+const DELETE: &str = "
+    update endpoints set deleted_at = ?3, disabled_at = coalesce(disabled_at, ?3),
+        disabled_reason = coalesce(disabled_reason, 'deleted'), updated_at = ?3
+    where company_id = ?1 and id = ?2 and deleted_at is null";
+
+#[async_trait]
+impl Endpoints for Sqlite {
+    async fn company(&self, id: CompanyId) -> Result<Option<Company>> {
+        self.read(move |db| found_company(db, id)).await
+    }
+
+    async fn name_company(&self, id: CompanyId, name: &str, now: Timestamp) -> Result<Company> {
+        let name = name.to_owned();
+        self.write(move |tx| {
+            make_company(tx, id, now)?;
+            tx.execute(NAME_COMPANY, params![id.uuid(), name, now.0])?;
+            found_company(tx, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
+        })
+        .await
+    }
+
+    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
+        let endpoint = endpoint.clone();
+        self.write(move |tx| {
+            make_company(tx, endpoint.company, endpoint.created_at)?;
+            tx.forget_listeners(endpoint.company);
+            let disabled = endpoint.disabled.as_ref();
+            tx.execute(
+                ADD,
+                params![
+                    endpoint.company.uuid(),
+                    endpoint.id.uuid(),
+                    endpoint.url.as_str(),
+                    endpoint.secret.0,
+                    write_subscriptions(&endpoint.events),
+                    endpoint.shape.encode(),
+                    endpoint.max_retries,
+                    disabled.map(|disabled| disabled.at.0),
+                    disabled.map(|disabled| &disabled.reason),
+                    endpoint.created_at.0,
+                    endpoint.updated_at.0,
+                ],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn change_endpoint(
+        &self,
+        company: CompanyId,
+        id: EndpointId,
+        change: &EndpointChange,
+        now: Timestamp,
+    ) -> Result<Option<Endpoint>> {
+        let change = change.clone();
+        self.write(move |tx| {
+            let Some(before) = found_endpoint(tx, company, id)? else { return Ok(None) };
+            let after = change.applied_to(&before, now);
+            if after != before {
+                store_change(tx, &after)?;
+            }
+            Ok(Some(after))
+        })
+        .await
+    }
+
+    async fn delete_endpoint(
+        &self,
+        company: CompanyId,
+        id: EndpointId,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.write(move |tx| {
+            tx.forget_listeners(company);
+            Ok(tx.execute(DELETE, params![company.uuid(), id.uuid(), now.0])? == 1)
+        })
+        .await
+    }
+
+    async fn endpoint(&self, company: CompanyId, id: EndpointId) -> Result<Option<Endpoint>> {
+        self.read(move |db| found_endpoint(db, company, id)).await
+    }
+
+    async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {
+        let list = list.clone();
+        self.read(move |db| page(db, &list)).await
+    }
+
+    async fn endpoints_before(
+        &self,
+        company: CompanyId,
+        before: Option<EndpointId>,
+        limit: u32,
+    ) -> Result<Vec<Endpoint>> {
+        self.read(move |db| {
+            let sql = format!(
+                "select {ENDPOINT} from endpoints
+                 where company_id = ?1 and id < ?2 and deleted_at is null
+                 order by id desc limit ?3"
+            );
+            let before = before.map_or(Uuid::max(), EndpointId::uuid);
+            let mut statement = db.prepare_cached(&sql)?;
+            let endpoints =
+                statement.query_map(params![company.uuid(), before, limit], rows::endpoint)?;
+            endpoints.collect()
+        })
+        .await
+    }
+}
+
+pub(super) fn make_company(tx: &Connection, id: CompanyId, now: Timestamp) -> rusqlite::Result<()> {
+    tx.prepare_cached(MAKE_COMPANY)?.execute(params![id.uuid(), now.0])?;
+    Ok(())
+}
+
+fn found_company(db: &Connection, id: CompanyId) -> rusqlite::Result<Option<Company>> {
+    db.prepare_cached(COMPANY)?
+        .query_row([id.uuid()], |row| {
+            Ok(Company {
+                id,
+                name: row.get(0)?,
+                created_at: Timestamp(row.get(1)?),
+                updated_at: Timestamp(row.get(2)?),
+            })
+        })
+        .optional()
+}
+
+/// An endpoint that is not deleted.
+pub(super) fn found_endpoint(
+    db: &Connection,
+    company: CompanyId,
+    id: EndpointId,
+) -> rusqlite::Result<Option<Endpoint>> {
+    let sql = format!(
+        "select {ENDPOINT} from endpoints where company_id = ?1 and id = ?2 and deleted_at is null"
+    );
+    db.prepare_cached(&sql)?.query_row([company.uuid(), id.uuid()], rows::endpoint).optional()
+}
+
+/// Disables an endpoint that is enabled.
+pub(super) fn disable(tx: &mut Tx<'_>, lane: LaneKey, disabled: &Disabled) -> rusqlite::Result<()> {
+    tx.forget_listeners(lane.company);
+    let (company, id) = (lane.company.uuid(), lane.endpoint.uuid());
+    tx.execute(DISABLE, params![company, id, disabled.at.0, disabled.reason])?;
+    Ok(())
+}
+
+fn store_change(tx: &mut Tx<'_>, endpoint: &Endpoint) -> rusqlite::Result<()> {
+    tx.forget_listeners(endpoint.company);
+    let disabled = endpoint.disabled.as_ref();
+    tx.execute(
+        CHANGE,
+        params![
+            endpoint.company.uuid(),
+            endpoint.id.uuid(),
+            endpoint.url.as_str(),
+            write_subscriptions(&endpoint.events),
+            endpoint.shape.encode(),
+            endpoint.max_retries,
+            disabled.map(|disabled| disabled.at.0),
+            disabled.map(|disabled| &disabled.reason),
+            endpoint.updated_at.0,
+        ],
+    )?;
+    Ok(())
+}
+
+fn page(db: &Connection, list: &EndpointList) -> rusqlite::Result<Page<Endpoint>> {
+    let key = match list.sort {
+        EndpointSort::CreatedAt => "created_at",
+        EndpointSort::UpdatedAt => "updated_at",
+        EndpointSort::Url => "url",
+        EndpointSort::MaxRetries => "max_retries",
+        EndpointSort::Disabled => "disabled_at is not null",
+    };
+    let order = if list.order == Order::Ascending { "asc" } else { "desc" };
+    let found = "from endpoints where company_id = ?1 and deleted_at is null
+        and (?2 is null or instr(lower(url), ?2) > 0)";
+    let company = list.company.uuid();
+    let search = list.search.as_ref().map(|text| text.to_ascii_lowercase());
+    let total =
+        db.query_row(&format!("select count(*) {found}"), params![company, search], |row| {
+            row.get(0)
+        })?;
+    let sql =
+        format!("select {ENDPOINT} {found} order by {key} {order}, id {order} limit ?3 offset ?4");
+    let window = list.window;
+    let skip = i64::try_from(window.skip).unwrap_or(i64::MAX);
+    let mut statement = db.prepare_cached(&sql)?;
+    let items =
+        statement.query_map(params![company, search, window.limit, skip], rows::endpoint)?;
+    Ok(Page { items: items.collect::<rusqlite::Result<_>>()?, total })
+}

@@ -1,0 +1,414 @@
+//! The road: accept, claim, record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use crate::model::{
+    Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
+    EventId, LaneKey, Listeners, Record, Shape, Timestamp, Verdict,
+};
+use crate::store::rows::write_outcome;
+use crate::store::sqlite::endpoints::{disable, found_endpoint, make_company};
+use crate::store::sqlite::rows::{self, DELIVERY, EVENT};
+use crate::store::sqlite::{Sqlite, Tx};
+use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Receipt, Result, Wanted};
+
+const ADD_EVENT: &str = "
+    insert into events (company_id, id, type, payload, created_at, deliveries)
+    values (?1, ?2, ?3, ?4, ?5, ?6)";
+
+const ADD_DELIVERY: &str = "
+    insert into deliveries (company_id, id, endpoint_id, event_id, shape, state, due_at, claimed,
+        fence, attempts, replay_of, updated_at)
+    values (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?7, 0, ?8, ?9)";
+
+const ADD_KEY: &str = "insert into idempotency (company_id, key, event_id) values (?1, ?2, ?3)";
+
+const EVENT_OF_KEY: &str = "select event_id from idempotency where company_id = ?1 and key = ?2";
+
+const SAME_EVENT: &str = "
+    select created_at, deliveries, type = ?3 and payload = ?4 from events
+    where company_id = ?1 and id = ?2";
+
+const DUE: &str = "
+    select id, event_id, shape, fence, attempts from deliveries indexed by deliveries_due
+    where state = 0 and company_id = ?1 and endpoint_id = ?2 and due_at <= ?3
+    order by due_at limit ?4";
+
+const CLAIM: &str = "
+    update deliveries set due_at = ?3, claimed = 1, fence = ?4
+    where company_id = ?1 and id = ?2";
+
+const NEXT_DUE: &str = "
+    select due_at from deliveries indexed by deliveries_due
+    where state = 0 and company_id = ?1 and endpoint_id = ?2 order by due_at limit 1";
+
+const RECORD: &str = "
+    update deliveries set state = ?4, due_at = ?5, claimed = 0, attempts = ?6, reason = ?7,
+        updated_at = ?8
+    where company_id = ?1 and id = ?2 and fence = ?3 and claimed = 1 and state = 0";
+
+const ADD_ATTEMPT: &str = "
+    insert or ignore into attempts (company_id, delivery_id, fence, number, started_at,
+        duration_us, url, request_headers, status, headers, body, flaw)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+
+const RELEASE: &str = "
+    update deliveries set due_at = ?4, claimed = 0
+    where company_id = ?1 and id = ?2 and fence = ?3 and state = 0 and claimed = 1";
+
+// One seek: the first entry after all of the lane before.
+const NEXT_LANE: &str = "
+    select company_id, endpoint_id, due_at from deliveries indexed by deliveries_due
+    where state = 0 and (company_id, endpoint_id) > (?1, ?2)
+    order by company_id, endpoint_id, due_at limit 1";
+
+// Only leases that have not run out: whatever is due already needs no voiding.
+const VOID: &str = "
+    update deliveries indexed by deliveries_due set due_at = ?3, claimed = 0
+    where state = 0 and company_id = ?1 and endpoint_id = ?2 and due_at > ?3 and due_at <= ?4
+        and claimed = 1";
+
+#[async_trait]
+impl Queue for Sqlite {
+    async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()> {
+        self.write(move |tx| {
+            let mut after = None;
+            while let Some(lane) = next_lane(tx, after)? {
+                let (company, endpoint) = (lane.key.company.uuid(), lane.key.endpoint.uuid());
+                let mut void = tx.prepare_cached(VOID)?;
+                void.execute(params![company, endpoint, now.0, now.plus(lease).0])?;
+                after = Some(lane.key);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted> {
+        let admission = admission.clone();
+        let emit =
+            Accepting { event: Arc::new(emit.event), id_given: emit.id_given, key: emit.key };
+        self.write(move |tx| {
+            if let Some(before) = accepted_before(tx, &emit)? {
+                return Ok(before);
+            }
+            accept(tx, &emit, &admission)
+        })
+        .await
+    }
+
+    async fn claim(
+        &self,
+        wanted: &[Wanted],
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<Claimed>> {
+        let wanted = wanted.to_vec();
+        self.write(move |tx| wanted.iter().map(|lane| claim(tx, lane, now, lease)).collect()).await
+    }
+
+    async fn record(&self, record: Record) -> Result<bool> {
+        self.write(move |tx| apply(tx, &record)).await
+    }
+
+    async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()> {
+        let claims = claims.to_vec();
+        self.write(move |tx| {
+            let mut release = tx.prepare_cached(RELEASE)?;
+            for claim in &claims {
+                let (company, id) = (claim.endpoint.company.uuid(), claim.delivery.uuid());
+                release.execute(params![company, id, claim.fence, now.0])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn replay(
+        &self,
+        company: CompanyId,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<Delivery>> {
+        self.write(move |tx| {
+            let Some(old) = found_delivery(tx, company, id)? else { return Ok(None) };
+            if found_endpoint(tx, company, old.endpoint)?.is_none() {
+                return Ok(None);
+            }
+            let new = DeliveryId::new(now);
+            tx.prepare_cached(ADD_DELIVERY)?.execute(params![
+                company.uuid(),
+                new.uuid(),
+                old.endpoint.uuid(),
+                old.event.uuid(),
+                old.shape.encode(),
+                now.0,
+                0,
+                id.uuid(),
+                now.0,
+            ])?;
+            let lane = LaneKey { company, endpoint: old.endpoint };
+            tx.count_in(lane, DeliveryState::Waiting);
+            found_delivery(tx, company, new)
+        })
+        .await
+    }
+
+    async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
+        self.read(move |db| {
+            let (mut lanes, mut after) = (Vec::new(), after);
+            while lanes.len() < limit as usize {
+                let Some(lane) = next_lane(db, after)? else { break };
+                after = Some(lane.key);
+                let endpoint = found_endpoint(db, lane.key.company, lane.key.endpoint)?;
+                if endpoint.is_some_and(|endpoint| endpoint.disabled.is_none()) {
+                    lanes.push(lane);
+                }
+            }
+            Ok(lanes)
+        })
+        .await
+    }
+}
+
+/// An emit whose parts can be shared with claims.
+struct Accepting {
+    event: Arc<Event>,
+    id_given: bool,
+    key: Option<String>,
+}
+
+fn accepted_before(tx: &Tx<'_>, emit: &Accepting) -> rusqlite::Result<Option<Accepted>> {
+    let event = &emit.event;
+    let company = event.company.uuid();
+    let mut before = emit.id_given.then_some(event.id.uuid());
+    if let Some(key) = &emit.key {
+        let mut by_key = tx.prepare_cached(EVENT_OF_KEY)?;
+        before = by_key.query_row(params![company, key], |row| row.get(0)).optional()?.or(before);
+    }
+    let Some(id) = before else { return Ok(None) };
+    let mut same = tx.prepare_cached(SAME_EVENT)?;
+    let name = event.event_type.as_str();
+    same.query_row(params![company, id, name, &event.payload[..]], |row| {
+        let receipt = Receipt {
+            id: EventId::from_uuid(id),
+            created_at: Timestamp(row.get(0)?),
+            deliveries: row.get(1)?,
+        };
+        // A key that was used with another id is not the same event either.
+        let same_id = !emit.id_given || id == event.id.uuid();
+        let same = row.get(2)? && same_id;
+        Ok(if same { Accepted::Repeat(receipt) } else { Accepted::Conflict(receipt) })
+    })
+    .optional()
+}
+
+fn accept(tx: &mut Tx<'_>, emit: &Accepting, admission: &Admission) -> rusqlite::Result<Accepted> {
+    let event = &emit.event;
+    let (company, now) = (event.company, event.created_at);
+    if tx.is_new_name(company) {
+        make_company(tx, company, now)?;
+    }
+    let listeners = tx.listeners(company, |db| read_listeners(db, company))?;
+    let hearing = listeners.of(&event.event_type);
+    tx.prepare_cached(ADD_EVENT)?.execute(params![
+        company.uuid(),
+        event.id.uuid(),
+        event.event_type.as_str(),
+        &event.payload[..],
+        now.0,
+        hearing.len(),
+    ])?;
+    if let Some(key) = &emit.key {
+        tx.prepare_cached(ADD_KEY)?.execute(params![company.uuid(), key, event.id.uuid()])?;
+    }
+    let (mut claims, mut waiting) = (Vec::new(), Vec::new());
+    for endpoint in hearing {
+        let delivery = DeliveryId::new(now);
+        let claimed = (admission.may_claim)(endpoint.id);
+        let due_at = if claimed { now.plus(admission.lease) } else { now };
+        tx.prepare_cached(ADD_DELIVERY)?.execute(params![
+            company.uuid(),
+            delivery.uuid(),
+            endpoint.id.uuid(),
+            event.id.uuid(),
+            endpoint.shape.encode(),
+            due_at.0,
+            claimed,
+            None::<Uuid>,
+            now.0,
+        ])?;
+        tx.count_in(endpoint.lane(), DeliveryState::Waiting);
+        if claimed {
+            let (event, shape) = (Arc::clone(event), endpoint.shape);
+            claims.push(Claim { delivery, fence: 1, attempts: 0, shape, event, endpoint });
+        } else {
+            waiting.push(endpoint.id);
+        }
+    }
+    Ok(Accepted::New { claims, waiting })
+}
+
+fn read_listeners(db: &Connection, company: CompanyId) -> rusqlite::Result<Listeners> {
+    let sql = format!(
+        "select {} from endpoints where company_id = ?1 and disabled_at is null
+             and deleted_at is null",
+        rows::ENDPOINT
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let endpoints = statement.query_map([company.uuid()], rows::endpoint)?;
+    Ok(Listeners::new(endpoints.collect::<rusqlite::Result<Vec<_>>>()?))
+}
+
+fn claim(tx: &Tx<'_>, lane: &Wanted, now: Timestamp, lease: Duration) -> rusqlite::Result<Claimed> {
+    let key = lane.key;
+    let endpoint = found_endpoint(tx, key.company, key.endpoint)?;
+    let Some(endpoint) = endpoint.filter(|endpoint| endpoint.disabled.is_none()) else {
+        return Ok(Claimed { key, claims: Vec::new(), next_due: None });
+    };
+    let endpoint = Arc::new(endpoint);
+    let (company, id) = (key.company.uuid(), key.endpoint.uuid());
+    let due: Vec<Due> = tx
+        .prepare_cached(DUE)?
+        .query_map(params![company, id, now.0, lane.limit], read_due)?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut update = tx.prepare_cached(CLAIM)?;
+    let mut claims = Vec::with_capacity(due.len());
+    for due in due {
+        update.execute(params![company, due.delivery.uuid(), now.plus(lease).0, due.fence + 1])?;
+        claims.push(due.into_claim(tx, &endpoint)?);
+    }
+    let mut next = tx.prepare_cached(NEXT_DUE)?;
+    let next_due = next.query_row([company, id], |row| row.get(0)).optional()?.map(Timestamp);
+    Ok(Claimed { key, claims, next_due })
+}
+
+/// What a claim needs of a delivery.
+struct Due {
+    delivery: DeliveryId,
+    event: EventId,
+    shape: Shape,
+    fence: u64,
+    attempts: u32,
+}
+
+fn read_due(row: &rusqlite::Row<'_>) -> rusqlite::Result<Due> {
+    Ok(Due {
+        delivery: DeliveryId::from_uuid(row.get(0)?),
+        event: EventId::from_uuid(row.get(1)?),
+        shape: rows::shape(row, 2)?,
+        fence: row.get(3)?,
+        attempts: row.get(4)?,
+    })
+}
+
+impl Due {
+    fn into_claim(self, db: &Connection, endpoint: &Arc<Endpoint>) -> rusqlite::Result<Claim> {
+        Ok(Claim {
+            delivery: self.delivery,
+            fence: self.fence + 1,
+            attempts: self.attempts,
+            shape: self.shape,
+            event: Arc::new(event(db, endpoint.company, self.event)?),
+            endpoint: Arc::clone(endpoint),
+        })
+    }
+}
+
+fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<bool> {
+    let Record { claim, attempt, verdict, at } = record;
+    let lane = claim.endpoint.lane();
+    let (company, id) = (lane.company.uuid(), claim.delivery.uuid());
+    let (state, due_at, reason) = match verdict {
+        Verdict::Concluded => (DeliveryState::Concluded, *at, None),
+        Verdict::RetryAt(due) => (DeliveryState::Waiting, *due, None),
+        Verdict::Failed(reason) => (DeliveryState::Failed, *at, Some(reason.clone())),
+        Verdict::Gone => (DeliveryState::Failed, *at, Some(Disabled::gone(*at).reason)),
+    };
+    let mut update = tx.prepare_cached(RECORD)?;
+    let number = attempt.number;
+    let applied = update.execute(params![
+        company,
+        id,
+        claim.fence,
+        state as u8,
+        due_at.0,
+        number,
+        reason,
+        at.0
+    ])? == 1;
+    drop(update);
+    if applied && state != DeliveryState::Waiting {
+        tx.count_out(lane, DeliveryState::Waiting);
+        tx.count_in(lane, state);
+    }
+    // A late result of a delivery that has expired since has no history to go to.
+    if applied || found_delivery(tx, lane.company, claim.delivery)?.is_some() {
+        add_attempt(tx, record)?;
+    }
+    if applied && *verdict == Verdict::Gone {
+        disable(tx, lane, &Disabled::gone(*at))?;
+    }
+    Ok(applied)
+}
+
+fn add_attempt(tx: &Tx<'_>, record: &Record) -> rusqlite::Result<()> {
+    let Record { claim, attempt, .. } = record;
+    let (status, headers, body, flaw) = write_outcome(&attempt.outcome);
+    tx.prepare_cached(ADD_ATTEMPT)?.execute(params![
+        claim.endpoint.company.uuid(),
+        claim.delivery.uuid(),
+        claim.fence,
+        attempt.number,
+        attempt.started_at.0,
+        u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX >> 1),
+        attempt.url,
+        crate::store::rows::write_headers(&attempt.headers),
+        status,
+        headers,
+        body,
+        flaw,
+    ])?;
+    Ok(())
+}
+
+/// An event that a delivery names.
+pub(super) fn event(db: &Connection, company: CompanyId, id: EventId) -> rusqlite::Result<Event> {
+    let sql = const_format(EVENT);
+    db.prepare_cached(&sql)?.query_row([company.uuid(), id.uuid()], rows::event)
+}
+
+fn const_format(columns: &str) -> String {
+    format!("select {columns} from events where company_id = ?1 and id = ?2")
+}
+
+pub(super) fn found_delivery(
+    db: &Connection,
+    company: CompanyId,
+    id: DeliveryId,
+) -> rusqlite::Result<Option<Delivery>> {
+    let sql = format!("select {DELIVERY} from deliveries where company_id = ?1 and id = ?2");
+    db.prepare_cached(&sql)?.query_row([company.uuid(), id.uuid()], rows::delivery).optional()
+}
+
+/// The first lane with something waiting after the one named.
+pub(super) fn next_lane(db: &Connection, after: Option<LaneKey>) -> rusqlite::Result<Option<Lane>> {
+    let (company, endpoint) =
+        after.map_or((Uuid::nil(), Uuid::nil()), |key| (key.company.uuid(), key.endpoint.uuid()));
+    let mut statement = db.prepare_cached(NEXT_LANE)?;
+    let lane = statement.query_row([company, endpoint], |row| {
+        Ok(Lane {
+            key: LaneKey {
+                company: CompanyId::from_uuid(row.get(0)?),
+                endpoint: EndpointId::from_uuid(row.get(1)?),
+            },
+            due_at: Timestamp(row.get(2)?),
+        })
+    });
+    lane.optional()
+}

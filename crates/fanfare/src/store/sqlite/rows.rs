@@ -1,0 +1,98 @@
+//! Rows, read in one function for each type.
+
+use rusqlite::Row;
+use uuid::Uuid;
+
+use crate::model::{
+    Attempt, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
+    EventId, SealedSecret, Shape, Timestamp,
+};
+use crate::store::rows::{read_headers, read_outcome, read_subscriptions};
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    Ok(Timestamp(row.get(column)?))
+}
+
+/// A stored value that does not parse.
+fn damaged(what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::InvalidParameterName(format!("a stored {what} does not parse"))
+}
+
+pub(super) const ENDPOINT: &str = "company_id, id, url, secret, events, shape, max_retries, \
+    disabled_at, disabled_reason, created_at, updated_at";
+
+pub(super) fn endpoint(row: &Row<'_>) -> rusqlite::Result<Endpoint> {
+    let url = row.get_ref(2)?.as_str()?;
+    let disabled_at: Option<i64> = row.get(7)?;
+    let reason: Option<String> = row.get(8)?;
+    Ok(Endpoint {
+        company: CompanyId::from_uuid(row.get(0)?),
+        id: EndpointId::from_uuid(row.get(1)?),
+        url: url.parse().map_err(|_| damaged("URL"))?,
+        secret: SealedSecret(row.get(3)?),
+        events: read_subscriptions(row.get_ref(4)?.as_str()?)
+            .ok_or_else(|| damaged("subscription"))?,
+        shape: shape(row, 5)?,
+        max_retries: row.get(6)?,
+        disabled: disabled_at
+            .map(|at| Disabled { at: Timestamp(at), reason: reason.unwrap_or_default() }),
+        created_at: time(row, 9)?,
+        updated_at: time(row, 10)?,
+    })
+}
+
+pub(super) fn shape(row: &Row<'_>, column: usize) -> rusqlite::Result<Shape> {
+    Shape::decode(row.get_ref(column)?.as_str()?).ok_or_else(|| damaged("shape"))
+}
+
+pub(super) const EVENT: &str = "company_id, id, type, payload, created_at";
+
+pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        company: CompanyId::from_uuid(row.get(0)?),
+        id: EventId::from_uuid(row.get(1)?),
+        event_type: row.get_ref(2)?.as_str()?.parse().map_err(|_| damaged("event type"))?,
+        payload: row.get::<_, Vec<u8>>(3)?.into(),
+        created_at: time(row, 4)?,
+    })
+}
+
+pub(super) const DELIVERY: &str = "company_id, id, endpoint_id, event_id, shape, state, due_at, \
+    attempts, fence, reason, replay_of, updated_at";
+
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    let replay_of: Option<Uuid> = row.get(10)?;
+    Ok(Delivery {
+        company: CompanyId::from_uuid(row.get(0)?),
+        id: DeliveryId::from_uuid(row.get(1)?),
+        endpoint: EndpointId::from_uuid(row.get(2)?),
+        event: EventId::from_uuid(row.get(3)?),
+        shape: shape(row, 4)?,
+        state: match row.get(5)? {
+            0 => DeliveryState::Waiting,
+            1 => DeliveryState::Concluded,
+            2 => DeliveryState::Failed,
+            _ => return Err(damaged("delivery state")),
+        },
+        due_at: time(row, 6)?,
+        attempts: row.get(7)?,
+        fence: row.get(8)?,
+        reason: row.get(9)?,
+        replay_of: replay_of.map(DeliveryId::from_uuid),
+        updated_at: time(row, 11)?,
+    })
+}
+
+pub(super) const ATTEMPT: &str = "number, started_at, duration_us, url, request_headers, status, \
+    headers, body, flaw";
+
+pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    Ok(Attempt {
+        number: row.get(0)?,
+        started_at: time(row, 1)?,
+        duration: std::time::Duration::from_micros(row.get(2)?),
+        url: row.get(3)?,
+        headers: read_headers(row.get_ref(4)?.as_str()?),
+        outcome: read_outcome(row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?),
+    })
+}

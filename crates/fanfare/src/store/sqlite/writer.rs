@@ -1,0 +1,270 @@
+//! The thread that writes: takes whatever waits, commits it in one transaction with one fsync.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use tokio::sync::{oneshot, watch};
+
+use crate::metrics::{Metrics, Stopwatch};
+use crate::model::{CompanyId, DeliveryState, LaneKey, Listeners};
+use crate::store::StoreError;
+use crate::store::sqlite::checkpoint::Checkpointer;
+use crate::store::sqlite::lock::Lock;
+
+/// Members of one transaction.
+const BATCH: usize = 512;
+/// Companies whose listeners are kept at hand.
+const COMPANIES: usize = 10_000;
+
+const COUNT: &str = "
+    insert into counts (company_id, endpoint_id, waiting, concluded, failed)
+    values (?1, ?2, ?3, ?4, ?5)
+    on conflict do update set waiting = waiting + excluded.waiting,
+        concluded = concluded + excluded.concluded, failed = failed + excluded.failed";
+
+/// A handle to the thread that writes.
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Close,
+}
+
+/// Something to write. `run` may be called again after what it did was undone.
+trait Job: Send {
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
+    /// Tells whoever waits how it ended.
+    fn done(self: Box<Self>, end: Result<(), StoreError>);
+}
+
+struct Work<T, F> {
+    work: F,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+/// What a member of the running transaction works with.
+pub(super) struct Tx<'a> {
+    transaction: Transaction<'a>,
+    memory: &'a mut Memory,
+}
+
+/// What the thread remembers between transactions. Only it writes, so it is always true; undoing a
+/// transaction clears it.
+#[derive(Default)]
+struct Memory {
+    listeners: HashMap<CompanyId, Arc<Listeners>>,
+    companies: HashSet<CompanyId>,
+    /// Changes to `counts` in the running transaction.
+    counts: HashMap<LaneKey, [i64; 3]>,
+}
+
+struct Loop {
+    connection: Connection,
+    memory: Memory,
+    checkpointer: Checkpointer,
+    /// Pages in the write-ahead log after the last commit.
+    log_pages: Arc<AtomicU64>,
+    lost: watch::Sender<Option<String>>,
+    metrics: Metrics,
+    _lock: Lock,
+}
+
+impl Writer {
+    pub(super) fn start(
+        mut connection: Connection,
+        path: &Path,
+        (lock, lost, metrics): (Lock, watch::Sender<Option<String>>, Metrics),
+    ) -> Result<Writer, StoreError> {
+        let log_pages = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&log_pages);
+        connection.wal_hook(Some(move |_: &mut _, pages| {
+            seen.store(u64::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let checkpointer = Checkpointer::start(path)?;
+        let memory = Memory::default();
+        let mut state =
+            Loop { connection, memory, checkpointer, log_pages, lost, metrics, _lock: lock };
+        let (jobs, waiting) = mpsc::channel();
+        let named = std::thread::Builder::new().name("fanfare-writer".into());
+        let thread = named.spawn(move || state.run(&waiting));
+        let thread = thread.map_err(|error| StoreError::Away(error.to_string()))?;
+        Ok(Writer { jobs, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Runs `work` in the next transaction and returns once it is on disk.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let closed = || StoreError::Away("the store is closed".into());
+        let (reply, result) = oneshot::channel();
+        let job = Box::new(Work { work, value: None, reply });
+        self.jobs.send(Message::Job(job)).map_err(|_| closed())?;
+        result.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Ends the thread once everything that waits is on disk.
+    pub(super) fn close(&self) {
+        // An error means that the thread has ended already.
+        let _ = self.jobs.send(Message::Close);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that writes ended by a panic");
+        }
+    }
+}
+
+impl<T, F> Job for Work<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+        self.value = Some((self.work)(tx)?);
+        Ok(())
+    }
+
+    fn done(self: Box<Self>, end: Result<(), StoreError>) {
+        let Work { value, reply, .. } = *self;
+        let never_ran = || StoreError::Broken("a write did not run".into());
+        // An error means that whoever asked has gone away.
+        let _ = reply.send(end.and_then(|()| value.ok_or_else(never_ran)));
+    }
+}
+
+impl Loop {
+    fn run(&mut self, waiting: &mpsc::Receiver<Message>) {
+        let mut batch = Vec::new();
+        while let Ok(first) = waiting.recv() {
+            let rest = std::iter::from_fn(|| waiting.try_recv().ok());
+            for message in std::iter::once(first).chain(rest) {
+                match message {
+                    Message::Job(job) => batch.push(job),
+                    Message::Close => {
+                        self.commit(batch);
+                        return;
+                    }
+                }
+                if batch.len() == BATCH {
+                    break;
+                }
+            }
+            self.commit(std::mem::take(&mut batch));
+            self.keep_log_short();
+        }
+    }
+
+    /// Commits a batch, or, when a member of it fails, each member by itself.
+    fn commit(&mut self, mut batch: Vec<Box<dyn Job>>) {
+        if let Some(reason) = self.lost.borrow().clone() {
+            batch.into_iter().for_each(|job| job.done(Err(StoreError::Untrusted(reason.clone()))));
+            return;
+        }
+        match self.try_commit(&mut batch) {
+            Ok(()) => batch.into_iter().for_each(|job| job.done(Ok(()))),
+            Err(StoreError::Untrusted(reason)) => {
+                self.lost.send_replace(Some(reason));
+                self.commit(batch);
+            }
+            Err(error) if batch.len() == 1 => {
+                batch.into_iter().for_each(|job| job.done(Err(error.clone())));
+            }
+            Err(_) => batch.into_iter().for_each(|job| self.commit(vec![job])),
+        }
+    }
+
+    fn try_commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let result = self.write(batch);
+        if result.is_err() {
+            self.memory = Memory::default();
+        }
+        Ok(result?)
+    }
+
+    fn write(&mut self, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let mut tx = Tx { transaction: begun?, memory: &mut self.memory };
+        for job in batch {
+            job.run(&mut tx)?;
+        }
+        tx.flush_counts()?;
+        let stopwatch = Stopwatch::start();
+        tx.transaction.commit()?;
+        self.metrics.fsync.observe(stopwatch.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn keep_log_short(&mut self) {
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        self.checkpointer.keep_short(&self.connection, pages);
+    }
+}
+
+impl Tx<'_> {
+    /// Notes that a delivery of this lane came into a state.
+    pub(super) fn count_in(&mut self, lane: LaneKey, state: DeliveryState) {
+        self.memory.counts.entry(lane).or_default()[state as usize] += 1;
+    }
+
+    /// Notes that a delivery of this lane left a state.
+    pub(super) fn count_out(&mut self, lane: LaneKey, state: DeliveryState) {
+        self.memory.counts.entry(lane).or_default()[state as usize] -= 1;
+    }
+
+    /// The enabled endpoints of a company, read by `read` when they are not at hand.
+    pub(super) fn listeners(
+        &mut self,
+        company: CompanyId,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<Listeners>,
+    ) -> rusqlite::Result<Arc<Listeners>> {
+        if let Some(listeners) = self.memory.listeners.get(&company) {
+            return Ok(Arc::clone(listeners));
+        }
+        if self.memory.listeners.len() >= COMPANIES {
+            self.memory.listeners.clear();
+        }
+        let listeners = Arc::new(read(&self.transaction)?);
+        self.memory.listeners.insert(company, Arc::clone(&listeners));
+        Ok(listeners)
+    }
+
+    /// Forgets who listens, after an endpoint of the company was changed.
+    pub(super) fn forget_listeners(&mut self, company: CompanyId) {
+        self.memory.listeners.remove(&company);
+    }
+
+    /// Is it the first time since the start that this company is named?
+    pub(super) fn is_new_name(&mut self, company: CompanyId) -> bool {
+        if self.memory.companies.len() >= COMPANIES {
+            self.memory.companies.clear();
+        }
+        self.memory.companies.insert(company)
+    }
+
+    fn flush_counts(&mut self) -> rusqlite::Result<()> {
+        let mut statement = self.transaction.prepare_cached(COUNT)?;
+        for (lane, [waiting, concluded, failed]) in self.memory.counts.drain() {
+            let (company, endpoint) = (lane.company.uuid(), lane.endpoint.uuid());
+            statement.execute(params![company, endpoint, waiting, concluded, failed])?;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.transaction
+    }
+}
