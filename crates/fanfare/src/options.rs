@@ -24,6 +24,18 @@ pub struct Options {
     pub rules: Rules,
 }
 
+impl Options {
+    /// The defaults on this store: deliveries reach public addresses by https alone.
+    pub fn new(database_url: &str, encryption_key: [u8; 32]) -> Options {
+        Options {
+            database_url: database_url.to_owned(),
+            encryption_key,
+            guard: GuardPolicy::default(),
+            rules: Rules::default(),
+        }
+    }
+}
+
 impl Engine {
     /// Opens the store and makes an engine on it, which [`Engine::start`] then starts.
     ///

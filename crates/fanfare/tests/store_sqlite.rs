@@ -1,5 +1,7 @@
 //! SQLite keeps the contract.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
+
 use std::ops::Deref;
 
 use fanfare::metrics::Metrics;

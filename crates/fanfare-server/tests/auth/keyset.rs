@@ -195,6 +195,15 @@ async fn malformed_keys_are_left_out_and_the_others_stay() {
 }
 
 #[tokio::test]
+async fn rsa_keys_too_small_to_trust_or_too_large_to_afford_are_left_out() {
+    for (modulus, exponent) in [(255, 3), (1025, 3), (256, 5), (256, 256)] {
+        let (n, e) = (base64(vec![0xff; modulus]), base64(vec![0xff; exponent]));
+        let jwk = json!({"kty": "RSA", "kid": "it", "n": n, "e": e});
+        assert_eq!(code_with(&RSA, jwk).await, "token_key", "{modulus} {exponent}");
+    }
+}
+
+#[tokio::test]
 async fn a_modulus_with_a_sign_byte_is_understood() {
     let mut jwk = RSA.jwk("it");
     let n = jwk["n"].as_str().unwrap().to_owned();

@@ -70,7 +70,10 @@ async fn whoever_waits_for_an_unknown_key_shares_one_fetch_and_holds_up_nobody()
     };
     let new: Vec<_> = (0..50).map(|_| ask(ED.token("two"))).collect();
     let strange: Vec<_> = (0..50).map(|_| ask(ED.token("three"))).collect();
+    let auth = Arc::clone(&bench.auth);
+    let refreshing = tokio::spawn(async move { auth.refresh().await });
     settle().await;
+    assert!(!refreshing.is_finished());
     assert!(new.iter().chain(&strange).all(|asked| !asked.is_finished()));
     assert_eq!(bench.code(&EC.token("one")).await, "ok");
     assert_eq!(bench.code(&hs256(&admin())).await, "ok");
@@ -82,6 +85,7 @@ async fn whoever_waits_for_an_unknown_key_shares_one_fetch_and_holds_up_nobody()
     for asked in strange {
         assert!(!asked.await.unwrap());
     }
+    refreshing.await.unwrap();
     assert_eq!(bench.provider.fetches(), 2);
 }
 

@@ -12,6 +12,8 @@ use crate::send::{self, Request};
 use crate::sign::Secret;
 use crate::store::StoreError;
 
+/// How much of an answer's body the history keeps.
+const BODY_BYTES_KEPT: usize = 16 * 1024;
 /// How long to wait before a result is offered to a refusing store again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -63,7 +65,10 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<(Attempt, Kind)> {
             let request = send::request(claim, &secret, started_at);
             let headers = send::shown(&request.headers);
             let stopwatch = Stopwatch::start();
-            let outcome = transmit(world, request).await?;
+            let mut outcome = transmit(world, request).await?;
+            if let Outcome::Answered(answer) = &mut outcome {
+                answer.body.truncate(BODY_BYTES_KEPT);
+            }
             (outcome, headers, stopwatch.elapsed())
         }
         Err(reason) => {

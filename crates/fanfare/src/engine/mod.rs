@@ -221,7 +221,7 @@ impl World {
         if self.stop.is_cancelled() {
             return None;
         }
-        self.lanes().next()
+        self.lanes().next_claim()
     }
 
     /// How long a claim holds.

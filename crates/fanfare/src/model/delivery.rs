@@ -92,7 +92,7 @@ pub struct Answer {
     pub status: u16,
     /// Its headers as they came, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The first 16 KiB of its body.
+    /// Its body: the first 64 KiB as it comes from the network, the first 16 KiB in the history.
     pub body: Bytes,
     /// What was wrong with it apart from its status: cut at the deadline or at 64 KiB.
     pub flaw: Option<String>,

@@ -134,7 +134,7 @@ impl Lanes {
     }
 
     /// The next delivery to send, if any lane may send one. It is in flight from here on.
-    pub fn next(&mut self) -> Option<Claim> {
+    pub fn next_claim(&mut self) -> Option<Claim> {
         if self.in_flight >= self.limits.in_flight
             || self.unrecorded >= self.limits.in_flight * UNRECORDED_FACTOR
         {

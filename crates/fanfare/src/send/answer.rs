@@ -9,10 +9,8 @@ use crate::model::{Answer, Outcome};
 use crate::send::failure::Failure;
 use crate::send::link::Link;
 
-/// How much of a body is read before the connection is dropped.
+/// How much of a body is read before the connection is dropped, and handed on.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// How much of a body is kept.
-const BODY_BYTES_KEPT: usize = 16 * 1024;
 /// How much of the headers is kept, names and values together.
 const HEADER_BYTES_KEPT: usize = 16 * 1024;
 
@@ -42,17 +40,15 @@ impl Progress {
 
     /// Reads the body, and says whether it came to its end.
     pub(super) async fn body(&mut self, link: &mut Link, mut body: Incoming) -> bool {
-        let mut read = 0;
         while !body.is_end_stream() {
             let piece = match link.next(&mut body).await {
                 None => break,
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(_)) => return self.flawed("the connection broke off within the body"),
             };
-            let room = BODY_BYTES_KEPT - self.kept.len();
+            let room = BODY_BYTES_MAX - self.kept.len();
             self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
-            read += piece.len();
-            if read > BODY_BYTES_MAX {
+            if piece.len() > room {
                 return self.flawed("the body was cut at 64 KiB");
             }
         }

@@ -137,3 +137,47 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     socket.set_nodelay(true)?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn one_forbidden_answer_condemns_the_name() {
+        let policy = GuardPolicy::default();
+        let mixed = addresses(&["8.8.8.8", "2606:4700::1111", "10.0.0.1"]);
+        let admitted = admit_all(&policy, "a.example", 443, &mixed);
+        assert_eq!(admitted, Err(Failure::Refused(Refusal::NotPublic)));
+        let late = [addresses(&["8.8.8.8"; 20]), addresses(&["127.0.0.1"])].concat();
+        assert!(admit_all(&policy, "a.example", 443, &late).is_err());
+        assert!(matches!(admit_all(&policy, "a.example", 443, &[]), Err(Failure::Dns(_))));
+    }
+
+    #[test]
+    fn families_take_turns_and_eight_addresses_are_tried() {
+        let policy = GuardPolicy::default();
+        let found = addresses(&["8.8.8.8", "8.8.4.4", "1.1.1.1", "2606:4700::1", "2606:4700::2"]);
+        let admitted = admit_all(&policy, "a.example", 443, &found).unwrap();
+        let order: Vec<String> = admitted.iter().map(|a| a.ip().to_string()).collect();
+        assert_eq!(order, ["8.8.8.8", "2606:4700::1", "8.8.4.4", "2606:4700::2", "1.1.1.1"]);
+        let many = addresses(&["8.8.8.8"; 20]);
+        assert_eq!(admit_all(&policy, "a.example", 443, &many).unwrap().len(), ADDRESSES_MAX);
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_fails() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = listener.local_addr().unwrap();
+        let closing = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dead = closing.local_addr().unwrap();
+        drop(closing);
+        let socket = first_to_connect(vec![dead, dead, live]).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), live);
+        let none = first_to_connect(vec![dead, dead]).await.map(drop);
+        assert_eq!(none, Err(Failure::Connect("connection refused")));
+    }
+}

@@ -142,3 +142,84 @@ impl Shard {
         old
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use super::*;
+    use crate::send::wire::Wire;
+
+    fn key(name: &'static str) -> Key {
+        let company = CompanyId::from_uuid(uuid::Uuid::nil());
+        Key { company, https: false, authority: HeaderValue::from_static(name) }
+    }
+
+    /// A connection, and the other end of it.
+    async fn link() -> (Box<Link>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connecting = TcpSocket::new_v4().unwrap().connect(address);
+        let (ours, theirs) = tokio::join!(connecting, listener.accept());
+        (Link::new(Wire::plain(ours.unwrap())).await.unwrap(), theirs.unwrap().0)
+    }
+
+    fn links(pool: &Pool) -> usize {
+        pool.shards.iter().map(|shard| lock(shard).links).sum()
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_for_its_key_until_it_has_idled_too_long() {
+        let pool = Pool::new();
+        let (ours, _theirs) = link().await;
+        tokio::time::pause();
+        pool.keep(key("a.example"), ours);
+        assert!(pool.take(&key("b.example")).is_none());
+        let ours = pool.take(&key("a.example")).unwrap();
+        pool.keep(key("a.example"), ours);
+        tokio::time::advance(IDLE_MAX - Duration::from_secs(1)).await;
+        assert!(pool.sweep());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!pool.sweep());
+        assert_eq!(links(&pool), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_not_kept_past_its_life_nor_after_its_other_end_closed() {
+        let pool = Pool::new();
+        let ((old, _theirs), (mut cut, theirs)) = (link().await, link().await);
+        drop(theirs);
+        // Until the runtime has heard of it.
+        while cut.is_fit() {
+            tokio::task::yield_now().await;
+        }
+        pool.keep(key("a.example"), cut);
+        assert!(pool.take(&key("a.example")).is_none());
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(301)).await;
+        pool.keep(key("a.example"), old);
+        assert!(pool.take(&key("a.example")).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_key_keeps_so_many_and_a_full_shard_lets_the_oldest_go() {
+        let mut shard = Shard::default();
+        let mut ends = Vec::new();
+        let idle = async |ends: &mut Vec<TcpStream>| {
+            let (link, theirs) = link().await;
+            ends.push(theirs);
+            Idle { link, since: Instant::now() }
+        };
+        for _ in 0..KEY_LINKS_MAX {
+            assert!(shard.keep(key("a.example"), idle(&mut ends).await).is_none());
+        }
+        assert!(shard.keep(key("a.example"), idle(&mut ends).await).is_some());
+        for _ in 0..SHARD_LINKS_MAX - KEY_LINKS_MAX {
+            assert!(shard.keep(key("b.example"), idle(&mut ends).await).is_none());
+        }
+        assert!(shard.keep(key("c.example"), idle(&mut ends).await).is_some());
+        assert_eq!((shard.links, shard.idle[&key("a.example")].len()), (128, 63));
+        assert!(shard.take(&key("c.example")).is_some());
+        assert!(!shard.idle.contains_key(&key("c.example")));
+    }
+}

@@ -1,0 +1,292 @@
+//! The embedding API: commercio's `webhookService`, as a Rust library.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::engine::{Engine, NewEndpoint, NewEvent, RETRIES_DEFAULT, check_json};
+use crate::error::{Error, Result};
+use crate::model::{
+    CompanyId, DeliveryId, DeliveryState, EndpointChange, EndpointId, EventId, EventType, Format,
+    History, Outcome, Shape, Subscription, Timestamp,
+};
+use crate::options::Options;
+use crate::sign::Secret;
+use crate::store::Receipt;
+use crate::{keys, model};
+
+/// A running engine.
+///
+/// Cloning it is cheap and gives another handle to the same engine.
+#[derive(Clone)]
+pub struct Fanfare {
+    engine: Engine,
+}
+
+impl Fanfare {
+    /// Opens the embedded store `sqlite:PATH`, making it when it is new, and starts delivering.
+    /// The key that seals signing secrets is kept beside it, in `PATH.key`.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when another process has the store, or `url` names a store that has no
+    /// place for a key: those are opened by [`Fanfare::open_with`].
+    pub async fn open(url: &str) -> Result<Fanfare> {
+        let path = url.strip_prefix("sqlite:").ok_or_else(|| {
+            Error::Setup("only `sqlite:PATH` opens without options; see Fanfare::open_with".into())
+        })?;
+        let encryption_key = *keys::read_or_make(Path::new(&format!("{path}.key")))?;
+        Self::open_with(Options::new(url, encryption_key)).await
+    }
+
+    /// Opens the store that the options name and starts delivering.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when another process has the store, or it was made with another key.
+    pub async fn open_with(options: Options) -> Result<Fanfare> {
+        let engine = Engine::open(options).await?;
+        engine.start().await?;
+        Ok(Fanfare { engine })
+    }
+
+    /// The webhooks of one company.
+    pub fn company(&self, id: CompanyId) -> Webhooks {
+        Webhooks { engine: self.engine.clone(), company: id }
+    }
+
+    /// The engine itself, for what this face does not show.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Stops: takes no new events, lets attempts in flight end within the request timeout, and
+    /// closes the store. Deliveries that wait go on at the next start.
+    pub async fn close(&self) {
+        let clock = self.engine.clock();
+        let grace = self.engine.rules().request_timeout + Duration::from_secs(1);
+        self.engine.stop(clock.sleep_until(clock.now().plus(grace))).await;
+    }
+}
+
+/// The webhooks of one company.
+#[derive(Clone)]
+pub struct Webhooks {
+    engine: Engine,
+    company: CompanyId,
+}
+
+/// Where a company wants its events posted.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Its name.
+    pub id: EndpointId,
+    /// Where to post.
+    pub url: String,
+    /// The secret that requests are signed with.
+    pub secret: Secret,
+    /// What it listens to, as `ORDER_CREATED` where commercio names it.
+    pub events: Vec<String>,
+    /// Whether it receives anything.
+    pub is_active: bool,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}
+
+/// One event on its way to one webhook.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Its name.
+    pub id: DeliveryId,
+    /// Where it goes.
+    pub webhook_id: EndpointId,
+    /// What it tells, as `ORDER_CREATED` where commercio names it.
+    pub event: String,
+    /// The payload, byte for byte as it was emitted.
+    pub payload: Bytes,
+    /// What the newest attempt was answered; `None` before the first, and when nothing came.
+    pub status_code: Option<u16>,
+    /// Whether a 2xx was received.
+    pub success: bool,
+    /// Requests made so far.
+    pub attempts: u32,
+    /// When the newest began.
+    pub last_attempt_at: Option<Timestamp>,
+}
+
+/// What to change of a webhook; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Update<'a> {
+    /// Where to post.
+    pub url: Option<&'a str>,
+    /// What to listen to.
+    pub events: Option<&'a [&'a str]>,
+    /// What the body of later events is.
+    pub format: Option<Format>,
+    /// Retries after the first attempt.
+    pub max_retries: Option<u32>,
+}
+
+impl Webhooks {
+    /// Registers a webhook for at least one event type: `ORDER_CREATED` or `order.created`, a
+    /// prefix such as `order.*`, or `*`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a URL that deliveries may not go to, and for an empty or malformed
+    /// list.
+    pub async fn register(&self, url: &str, events: &[&str]) -> Result<Webhook> {
+        let new = NewEndpoint {
+            url: self.engine.parse_url("url", url)?,
+            events: subscriptions(events)?,
+            shape: Shape::default(),
+            max_retries: RETRIES_DEFAULT,
+            secret: None,
+        };
+        let endpoint = self.engine.register(self.company, new).await?;
+        self.webhook(&endpoint)
+    }
+
+    /// Tells every active webhook that listens. Once this returns, the event and all its deliveries
+    /// are on disk.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a malformed type or payload, [`Error::TooLarge`],
+    /// [`Error::Unavailable`] while the disk is full.
+    pub async fn emit(&self, event_type: &str, payload: &impl Serialize) -> Result<Receipt> {
+        let json = serde_json::to_vec(payload);
+        let json = json.map_err(|error| Error::invalid("payload", error.to_string()))?;
+        self.emit_trusted(event_type, json.into()).await
+    }
+
+    /// The same for a payload that is JSON already: it reaches receivers byte for byte.
+    ///
+    /// # Errors
+    /// As [`Webhooks::emit`].
+    pub async fn emit_json(&self, event_type: &str, payload: Bytes) -> Result<Receipt> {
+        check_json(&payload)?;
+        self.emit_trusted(event_type, payload).await
+    }
+
+    /// The same for JSON that was checked by its parser.
+    ///
+    /// # Errors
+    /// As [`Webhooks::emit`].
+    pub async fn emit_raw(&self, event_type: &str, payload: &RawValue) -> Result<Receipt> {
+        let payload = Bytes::copy_from_slice(payload.get().as_bytes());
+        self.emit_trusted(event_type, payload).await
+    }
+
+    async fn emit_trusted(&self, event_type: &str, payload: Bytes) -> Result<Receipt> {
+        let event_type: EventType =
+            event_type.parse().map_err(|reason: String| Error::invalid("type", reason))?;
+        let new = NewEvent { event_type, payload, id: None, idempotency_key: None };
+        self.engine.emit(self.company, new).await
+    }
+
+    /// Up to `limit` deliveries of a webhook, the newest first; `after` is the last id of the page
+    /// before.
+    pub async fn deliveries(
+        &self,
+        webhook: EndpointId,
+        limit: u32,
+        after: Option<DeliveryId>,
+    ) -> Result<Vec<Delivery>> {
+        self.engine.endpoint(self.company, webhook).await?;
+        let found = self.engine.deliveries_before(self.company, webhook, after, limit).await?;
+        Ok(found.into_iter().map(delivery).collect())
+    }
+
+    /// Up to `limit` webhooks, the newest first; `after` is the last id of the page before.
+    pub async fn list(&self, limit: u32, after: Option<EndpointId>) -> Result<Vec<Webhook>> {
+        let found = self.engine.endpoints_before(self.company, after, limit).await?;
+        found.iter().map(|endpoint| self.webhook(endpoint)).collect()
+    }
+
+    /// One webhook.
+    pub async fn get(&self, id: EndpointId) -> Result<Webhook> {
+        self.webhook(&self.engine.endpoint(self.company, id).await?)
+    }
+
+    /// Changes a webhook.
+    pub async fn update(&self, id: EndpointId, update: Update<'_>) -> Result<Webhook> {
+        let present = self.engine.endpoint(self.company, id).await?;
+        let change = EndpointChange {
+            url: update.url.map(|url| self.engine.parse_url("url", url)).transpose()?,
+            events: update.events.map(subscriptions).transpose()?,
+            shape: update.format.map(|format| Shape { format, ..present.shape }),
+            max_retries: update.max_retries,
+            disabled: None,
+        };
+        self.webhook(&self.engine.change_endpoint(self.company, id, change).await?)
+    }
+
+    /// Lets a webhook receive nothing: what waits for it is held, what happens meanwhile makes no
+    /// delivery for it.
+    pub async fn deactivate(&self, id: EndpointId) -> Result<Webhook> {
+        self.set_disabled(id, Some("deactivated".to_owned())).await
+    }
+
+    /// Lets a webhook receive again, beginning with what was held.
+    pub async fn activate(&self, id: EndpointId) -> Result<Webhook> {
+        self.set_disabled(id, None).await
+    }
+
+    async fn set_disabled(&self, id: EndpointId, reason: Option<String>) -> Result<Webhook> {
+        let change = EndpointChange { disabled: Some(reason), ..EndpointChange::default() };
+        self.webhook(&self.engine.change_endpoint(self.company, id, change).await?)
+    }
+
+    /// Removes a webhook; what it was still to receive is given up.
+    pub async fn delete(&self, id: EndpointId) -> Result<()> {
+        self.engine.delete_endpoint(self.company, id).await
+    }
+
+    /// Sends a delivery's event again, as a new delivery with the same `webhook-id`.
+    pub async fn retry(&self, id: DeliveryId) -> Result<Delivery> {
+        let replayed = self.engine.replay(self.company, id).await?;
+        Ok(delivery(self.engine.delivery(self.company, replayed.id).await?))
+    }
+
+    /// The id of the event that a delivery tells, which receivers see as `webhook-id`.
+    pub async fn event_of(&self, id: DeliveryId) -> Result<EventId> {
+        Ok(self.engine.delivery(self.company, id).await?.event.id)
+    }
+
+    fn webhook(&self, endpoint: &model::Endpoint) -> Result<Webhook> {
+        let constant = |event: &Subscription| event.constant().to_owned();
+        Ok(Webhook {
+            id: endpoint.id,
+            url: endpoint.url.to_string(),
+            secret: self.engine.secret(endpoint)?,
+            events: endpoint.events.iter().map(constant).collect(),
+            is_active: endpoint.disabled.is_none(),
+            created_at: endpoint.created_at,
+        })
+    }
+}
+
+fn subscriptions(events: &[&str]) -> Result<Vec<Subscription>> {
+    let parse = |event: &&str| {
+        event.parse().map_err(|reason| Error::invalid("events", format!("`{event}`: {reason}")))
+    };
+    events.iter().map(parse).collect()
+}
+
+fn delivery(found: History) -> Delivery {
+    let History { delivery, event, last } = found;
+    let status_code = last.as_ref().and_then(|attempt| match &attempt.outcome {
+        Outcome::Answered(answer) => Some(answer.status),
+        Outcome::NoAnswer { .. } => None,
+    });
+    Delivery {
+        id: delivery.id,
+        webhook_id: delivery.endpoint,
+        event: event.event_type.constant().to_owned(),
+        payload: event.payload,
+        status_code,
+        success: delivery.state == DeliveryState::Concluded,
+        attempts: delivery.attempts,
+        last_attempt_at: last.map(|attempt| attempt.started_at),
+    }
+}
