@@ -31,4 +31,3 @@ pub(crate) fn of(delivery: &Delivery, endpoint: Option<&Endpoint>) -> Standing {
         },
     }
 }
-
