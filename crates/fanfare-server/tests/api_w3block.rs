@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use axum::http::Request;
 use serde_json::{Value, json};
 use support::{
     Bench, COMPANY, NOBODY, OTHER, answered, assert_is_time, fields, no_answer, text, v1, w3block,
@@ -349,7 +350,7 @@ async fn links_begin_with_the_public_url_or_the_host_and_never_with_what_a_proxy
     let bench = Bench::new().await;
     let token = bench.token(COMPANY, "admin");
     for (host, shown) in [("a.example:8080", "a.example:8080"), ("me@evil.example", "localhost")] {
-        let request = axum::http::Request::get(w3block(""))
+        let request = Request::get(w3block(""))
             .header("authorization", format!("Bearer {token}"))
             .header("host", host)
             .header("x-forwarded-host", "evil.example")

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use fanfare::Engine;
 use fanfare::clock::{Clock as _, ManualClock};
@@ -128,7 +128,7 @@ impl Reply {
         assert_eq!(fields, ["code", "error", "message", "statusCode"], "{error}");
         assert_eq!(error["statusCode"], self.status, "{error}");
         assert_eq!(self.header("content-type"), "application/json");
-        let words = axum::http::StatusCode::from_u16(self.status).unwrap().canonical_reason();
+        let words = StatusCode::from_u16(self.status).unwrap().canonical_reason();
         assert_eq!(error["error"].as_str(), words, "{error}");
         let code = error["code"].as_str().unwrap().to_owned();
         assert!(!code.is_empty() && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
