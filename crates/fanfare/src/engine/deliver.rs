@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::World;
 use crate::engine::dispatch::{give_back, start_senders};
 use crate::metrics::Stopwatch;
-use crate::model::{Answer, Attempt, Claim, EndpointId, Outcome, Record, Verdict};
+use crate::model::{Answer, Attempt, Claim, LaneKey, Outcome, Record, Verdict};
 use crate::policy::retry;
 use crate::send::{self, Request};
 use crate::sign::Secret;
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// If the process dies anywhere before the record is on disk, the delivery is claimed again: at
 /// least once, never lost.
 pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
-    let slot = Slot::taken(&world, claim.endpoint.id);
+    let slot = Slot::taken(&world, claim.endpoint.lane());
     let Some((attempt, outcome_kind)) = attempt(&world, &claim).await else {
         return; // Cut by a stop: nothing is recorded, the next start delivers it.
     };
@@ -134,9 +134,7 @@ fn conclude(world: &Arc<World>, record: &Record) {
         }
         Verdict::RetryAt(due) => {
             world.metrics.retried.inc();
-            if world.lanes().stored(endpoint.lane(), due) {
-                world.wake.notify_one();
-            }
+            world.decide(|lanes| lanes.stored(endpoint.lane(), due));
         }
         Verdict::Failed(_) => {
             world.metrics.failed.inc();
@@ -147,7 +145,7 @@ fn conclude(world: &Arc<World>, record: &Record) {
             let mut gone = (**endpoint).clone();
             gone.disabled.get_or_insert(crate::model::Disabled::gone(record.at));
             gone.updated_at = record.at;
-            let held = world.lanes().changed(gone);
+            let held = world.decide(|lanes| lanes.changed(gone, record.at));
             give_back(world, held);
         }
     }
@@ -156,7 +154,7 @@ fn conclude(world: &Arc<World>, record: &Record) {
 /// A place among the attempts in flight. Dropped means given back, also on panic.
 struct Slot {
     world: Arc<World>,
-    endpoint: EndpointId,
+    lane: LaneKey,
     ended: bool,
 }
 
@@ -164,13 +162,13 @@ struct Slot {
 struct Unrecorded(Arc<World>);
 
 impl Slot {
-    fn taken(world: &Arc<World>, endpoint: EndpointId) -> Slot {
-        Slot { world: Arc::clone(world), endpoint, ended: false }
+    fn taken(world: &Arc<World>, lane: LaneKey) -> Slot {
+        Slot { world: Arc::clone(world), lane, ended: false }
     }
 
     fn end(mut self, well: bool) -> Unrecorded {
         self.ended = true;
-        self.world.lanes().ended(self.endpoint, well);
+        self.world.lanes().ended(self.lane, well);
         Unrecorded(Arc::clone(&self.world))
     }
 }
@@ -179,7 +177,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         if !self.ended {
             let mut lanes = self.world.lanes();
-            lanes.ended(self.endpoint, false);
+            lanes.ended(self.lane, false);
             lanes.recorded();
         }
     }

@@ -55,17 +55,10 @@ pub(super) fn take_in(
     waiting: impl Iterator<Item = LaneKey>,
     since: Timestamp,
 ) {
-    let mut lanes = world.lanes();
-    let held: Vec<Claim> =
-        claims.into_iter().filter_map(|claim| lanes.claimed(claim, since)).collect();
-    let mut wake = false;
-    for key in waiting {
-        wake |= lanes.stored(key, since);
-    }
-    drop(lanes);
-    if wake {
-        world.wake.notify_one();
-    }
+    let held: Vec<Claim> = world.decide(|lanes| {
+        waiting.for_each(|key| lanes.stored(key, since));
+        claims.into_iter().filter_map(|claim| lanes.claimed(claim, since)).collect()
+    });
     give_back(world, held);
     start_senders(world);
 }

@@ -80,7 +80,7 @@ impl Engine {
         let now = world.clock.now();
         let changed = world.store.change_endpoint(company, id, &change, now).await?;
         let endpoint = changed.ok_or_else(|| Error::not_found("endpoint", id))?;
-        let held = world.lanes().changed(endpoint.clone());
+        let held = world.decide(|lanes| lanes.changed(endpoint.clone(), now));
         dispatch::give_back(world, held);
         if change.disabled == Some(None) {
             world.look_into(endpoint.lane());
@@ -99,7 +99,7 @@ impl Engine {
         }
         let disabled = crate::model::Disabled { at: now, reason: "deleted".to_owned() };
         let deleted = Endpoint { disabled: Some(disabled), updated_at: now, ..found };
-        let held = world.lanes().changed(deleted);
+        let held = world.decide(|lanes| lanes.changed(deleted, now));
         dispatch::give_back(world, held);
         world.tidy.notify_one();
         Ok(())
@@ -190,9 +190,8 @@ impl Engine {
 impl World {
     /// Notes that a lane may have something due in the store now.
     fn look_into(&self, key: LaneKey) {
-        if self.lanes().stored(key, self.clock.now()) {
-            self.wake.notify_one();
-        }
+        let now = self.clock.now();
+        self.decide(|lanes| lanes.stored(key, now));
     }
 }
 

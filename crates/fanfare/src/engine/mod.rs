@@ -103,10 +103,27 @@ struct World {
 /// How long a claim may wait for its turn beyond the time of its own request: the window before it,
 /// one slow request after the other.
 const LEASE_FACTOR: u32 = 40;
+/// The shortest lease: a disk that stalls for some seconds must not cost a duplicate.
+const LEASE_MIN: Duration = Duration::from_mins(1);
+
+impl Rules {
+    /// How long a claim holds.
+    fn lease(&self) -> Duration {
+        self.request_timeout.saturating_mul(LEASE_FACTOR).max(LEASE_MIN)
+    }
+
+    /// What lanes may hold and send at once.
+    fn limits(&self) -> Limits {
+        // As long again as the request may take is left for its result to reach the disk.
+        let attempt = self.request_timeout.saturating_mul(2);
+        Limits { lease: self.lease(), attempt, ..Limits::default() }
+    }
+}
 
 impl Engine {
     /// An engine made of these parts. It accepts and answers, and delivers once it is started.
     pub fn new(parts: Parts) -> Self {
+        let limits = parts.rules.limits();
         let world = World {
             clock: parts.clock,
             transport: parts.transport,
@@ -115,7 +132,7 @@ impl Engine {
             guard: parts.guard,
             metrics: parts.metrics,
             rules: parts.rules,
-            lanes: Mutex::new(Lanes::new(Limits::default())),
+            lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),
             draining: AtomicBool::new(false),
@@ -217,16 +234,29 @@ impl World {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the lanes something, and wakes the dispatcher when it must look at the store earlier
+    /// for that.
+    fn decide<T>(&self, tell: impl FnOnce(&mut Lanes) -> T) -> T {
+        let mut lanes = self.lanes();
+        let told = tell(&mut lanes);
+        let sooner = lanes.sooner();
+        drop(lanes);
+        if sooner {
+            self.wake.notify_one();
+        }
+        told
+    }
+
     fn next_claim(&self) -> Option<Claim> {
         if self.stop.is_cancelled() {
             return None;
         }
-        self.lanes().next_claim()
+        let now = self.clock.now();
+        self.decide(|lanes| lanes.next_claim(now))
     }
 
-    /// How long a claim holds.
     fn lease(&self) -> Duration {
-        self.rules.request_timeout.saturating_mul(LEASE_FACTOR)
+        self.rules.lease()
     }
 
     fn refuse_while_draining(&self) -> Result<()> {
