@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
+
 use crate::engine::World;
 use crate::engine::dispatch::{give_back, start_senders};
 use crate::metrics::Stopwatch;
@@ -85,13 +87,11 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<(Attempt, Kind)> {
 }
 
 async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
-    world.metrics.in_flight.inc();
-    let outcome = tokio::select! {
+    let _counted = Counted::on(&world.metrics.in_flight);
+    tokio::select! {
         outcome = world.transport.send(request) => Some(outcome),
         () = world.cut.cancelled() => None,
-    };
-    world.metrics.in_flight.dec();
-    outcome
+    }
 }
 
 fn open_secret(world: &World, claim: &Claim) -> Result<Secret, String> {
@@ -175,10 +175,16 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.ended {
-            let mut lanes = self.world.lanes();
-            lanes.ended(self.lane, false);
-            lanes.recorded();
+        if self.ended {
+            return;
+        }
+        let mut lanes = self.world.lanes();
+        lanes.ended(self.lane, false);
+        lanes.recorded();
+        drop(lanes);
+        if std::thread::panicking() {
+            // Nobody else would give the place to the next one.
+            start_senders(&self.world);
         }
     }
 }
@@ -186,5 +192,21 @@ impl Drop for Slot {
 impl Drop for Unrecorded {
     fn drop(&mut self) {
         self.0.lanes().recorded();
+    }
+}
+
+/// One more on a gauge, until dropped.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn on(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Counted(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
