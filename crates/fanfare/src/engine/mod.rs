@@ -172,8 +172,7 @@ impl Engine {
         let world = &self.world;
         self.drain();
         world.stop.cancel();
-        let unused = world.lanes().clear();
-        dispatch::give_back(world, unused);
+        world.give_all_back();
         world.senders.close();
         tokio::select! {
             () = world.senders.wait() => {}
