@@ -6,7 +6,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::engine::World;
-use crate::engine::dispatch::{give_back, start_senders};
+use crate::engine::dispatch::start_senders;
 use crate::metrics::Stopwatch;
 use crate::model::{Answer, Attempt, Claim, LaneKey, Outcome, Record, Verdict};
 use crate::policy::retry;
@@ -145,8 +145,7 @@ fn conclude(world: &Arc<World>, record: &Record) {
             let mut gone = (**endpoint).clone();
             gone.disabled.get_or_insert(crate::model::Disabled::gone(record.at));
             gone.updated_at = record.at;
-            let held = world.decide(|lanes| lanes.changed(gone, record.at));
-            give_back(world, held);
+            world.tell_lanes(gone);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod deliver;
 mod dispatch;
 mod emit;
+mod finish;
 mod manage;
 mod upkeep;
 
