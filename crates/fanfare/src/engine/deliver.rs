@@ -8,7 +8,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use crate::engine::World;
 use crate::engine::dispatch::start_senders;
 use crate::metrics::Stopwatch;
-use crate::model::{Answer, Attempt, Claim, LaneKey, Outcome, Record, Verdict};
+use crate::model::{
+    Answer, Attempt, Claim, Disabled, Endpoint, LaneKey, Outcome, Record, Timestamp, Verdict,
+};
 use crate::policy::retry;
 use crate::send::{self, Request};
 use crate::sign::Secret;
@@ -123,10 +125,10 @@ async fn save(world: &Arc<World>, record: Record) {
         tracing::warn!(delivery.id = %delivery, "a delivery outlived its lease");
         return;
     }
-    conclude(world, &record);
+    conclude(world, &record).await;
 }
 
-fn conclude(world: &Arc<World>, record: &Record) {
+async fn conclude(world: &Arc<World>, record: &Record) {
     let endpoint = &record.claim.endpoint;
     match record.verdict {
         Verdict::Concluded => {
@@ -142,12 +144,18 @@ fn conclude(world: &Arc<World>, record: &Record) {
         Verdict::Gone => {
             world.metrics.failed.inc();
             tracing::info!(endpoint.id = %endpoint.id, "an endpoint answered 410 and is disabled");
-            let mut gone = (**endpoint).clone();
-            gone.disabled.get_or_insert(crate::model::Disabled::gone(record.at));
-            gone.updated_at = record.at;
-            world.tell_lanes(gone);
+            // It may have been changed, or enabled again, since the claim was made.
+            match world.store.endpoint(endpoint.company, endpoint.id).await {
+                Ok(Some(present)) => world.tell_lanes(present),
+                Ok(None) => {} // Whoever deleted it has told the lanes.
+                Err(_) => world.tell_lanes(gone(endpoint, record.at)),
+            }
         }
     }
+}
+
+fn gone(endpoint: &Endpoint, at: Timestamp) -> Endpoint {
+    Endpoint { disabled: Some(Disabled::gone(at)), updated_at: at, ..endpoint.clone() }
 }
 
 /// A place among the attempts in flight. Dropped means given back, also on panic.
