@@ -103,10 +103,12 @@ fn open_secret(world: &World, claim: &Claim) -> Result<Secret, String> {
 
 /// Brings a result to the disk, however long the store refuses, and draws the consequences.
 async fn save(world: &Arc<World>, record: Record) {
+    let mut refused = None;
     let applied = loop {
         match world.store.record(record.clone()).await {
             Ok(applied) => break applied,
             Err(StoreError::Full(_) | StoreError::Away(_)) => {
+                refused.get_or_insert_with(|| Refused::by(world, record.claim.endpoint.lane()));
                 let again = world.clock.now().plus(PAUSE);
                 tokio::select! {
                     () = world.clock.sleep_until(again) => {}
@@ -126,6 +128,7 @@ async fn save(world: &Arc<World>, record: Record) {
         return;
     }
     conclude(world, &record).await;
+    drop(refused);
 }
 
 async fn conclude(world: &Arc<World>, record: &Record) {
@@ -199,6 +202,25 @@ impl Drop for Slot {
 impl Drop for Unrecorded {
     fn drop(&mut self) {
         self.0.lanes().recorded();
+    }
+}
+
+/// A result that the store refuses for now: its delivery must not be claimed again meanwhile.
+struct Refused {
+    world: Arc<World>,
+    lane: LaneKey,
+}
+
+impl Refused {
+    fn by(world: &Arc<World>, lane: LaneKey) -> Refused {
+        world.lanes().refused(lane);
+        Refused { world: Arc::clone(world), lane }
+    }
+}
+
+impl Drop for Refused {
+    fn drop(&mut self) {
+        self.world.decide(|lanes| lanes.settled(self.lane));
     }
 }
 
