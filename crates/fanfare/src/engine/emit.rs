@@ -74,7 +74,9 @@ impl World {
 
     fn admission(self: &Arc<Self>) -> Admission {
         let world = Arc::clone(self);
-        let may_claim = Arc::new(move |endpoint| world.lanes().admits(endpoint, world.clock.now()));
+        let may_claim = Arc::new(move |endpoint| {
+            world.delivers() && world.lanes().admits(endpoint, world.clock.now())
+        });
         Admission { lease: self.lease(), may_claim }
     }
 }

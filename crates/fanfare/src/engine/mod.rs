@@ -91,6 +91,8 @@ struct World {
     wake: Notify,
     /// Rung when there may be something to tidy before the next round.
     tidy: Notify,
+    /// Set once claims of an earlier process are void.
+    started: AtomicBool,
     /// Set once nothing new is taken.
     draining: AtomicBool,
     /// Ends the dispatcher and the upkeep.
@@ -136,6 +138,7 @@ impl Engine {
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),
+            started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -149,6 +152,7 @@ impl Engine {
     pub async fn start(&self) -> Result<()> {
         let world = &self.world;
         world.store.recover(world.clock.now(), world.lease()).await?;
+        world.started.store(true, Ordering::Release);
         dispatch::sweep(world).await?;
         let engine = self.clone();
         world.tasks.spawn(async move { engine.dispatch().await });
@@ -248,7 +252,7 @@ impl World {
     }
 
     fn next_claim(&self) -> Option<Claim> {
-        if self.stop.is_cancelled() {
+        if !self.delivers() {
             return None;
         }
         let now = self.clock.now();
@@ -257,6 +261,11 @@ impl World {
 
     fn lease(&self) -> Duration {
         self.rules.lease()
+    }
+
+    /// Started, and not yet told to stop.
+    fn delivers(&self) -> bool {
+        self.started.load(Ordering::Acquire) && !self.stop.is_cancelled()
     }
 
     fn refuse_while_draining(&self) -> Result<()> {
