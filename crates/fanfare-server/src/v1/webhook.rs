@@ -68,7 +68,7 @@ pub(crate) struct NewWebhook {
     #[schema(schema_with = events)]
     events: Vec<Subscription>,
     /// `whsec_` and the base64 of 24 to 64 bytes; generated when it is not given.
-    #[schema(value_type = Option<String>, write_only, pattern = "^whsec_[A-Za-z0-9+/]+=*$",
+    #[schema(value_type = Option<String>, write_only,
         example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAAAAAAAAA=")]
     secret: Option<Secret>,
     #[schema(schema_with = max_retries)]
@@ -243,7 +243,7 @@ fn format() -> Object {
 fn events() -> Array {
     let subscription = ObjectBuilder::new()
         .schema_type(Type::String)
-        .max_length(Some(130))
+        .max_length(Some(128))
         .pattern(Some(r"^([A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(\.\*)?|\*)$"));
     ArrayBuilder::new()
         .items(subscription)
