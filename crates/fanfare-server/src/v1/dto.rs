@@ -33,7 +33,8 @@ pub(crate) struct CompanyName {
 
 /// An event to emit.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase",
+    example = json!({"type": "order.created", "data": {"orderId": "ord_123", "total": 1999}}))]
 #[expect(dead_code, reason = "described here; events.rs reads it without copying")]
 pub(crate) struct EventToEmit {
     /// What happened: one of commercio's eight in either spelling, or a name of your own.

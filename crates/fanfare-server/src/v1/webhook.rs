@@ -60,7 +60,8 @@ pub(crate) struct WebhookList {
 
 /// An endpoint to register.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase",
+    example = json!({"url": "https://example.com/hooks", "events": ["ORDER_CREATED", "payment.*"]}))]
 pub(crate) struct NewWebhook {
     /// An absolute `https` URL, with a host, without user information or fragment.
     #[schema(value_type = String, max_length = 2048, example = "https://example.com/hooks")]
@@ -85,7 +86,7 @@ pub(crate) struct NewWebhook {
 
 /// What to change of an endpoint; what is not given stays as it is.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({"events": ["order.*"], "maxRetries": 8}))]
 pub(crate) struct WebhookChange {
     /// An absolute `https` URL, with a host, without user information or fragment.
     #[schema(value_type = Option<String>, max_length = 2048,
