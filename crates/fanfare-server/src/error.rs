@@ -208,3 +208,40 @@ fn shortened(message: String) -> String {
         None => message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(error: fanfare::Error) -> (u16, String, Option<String>) {
+        let error = ApiError::from(error);
+        let secs = error.retry_after_secs.map(|secs| secs.to_string());
+        let code = error.code.to_owned();
+        let response = error.into_response();
+        let header = response.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap());
+        assert_eq!(header, secs.as_deref());
+        (response.status().as_u16(), code, secs)
+    }
+
+    #[test]
+    fn what_may_work_later_says_when_and_what_will_not_does_not() {
+        use fanfare::Error;
+        let cause = || "no room in table `x`".to_owned();
+        let later = |code: &str, secs: &str| (503, code.to_owned(), Some(secs.to_owned()));
+        assert_eq!(shown(Error::Draining), later("draining", "5"));
+        assert_eq!(shown(StoreError::Full(cause()).into()), later("disk_full", "10"));
+        assert_eq!(shown(StoreError::Away(cause()).into()), later("store_unavailable", "2"));
+        for ours in [StoreError::Broken(cause()), StoreError::Untrusted(cause())] {
+            assert_eq!(shown(ours.into()), (500, "internal".to_owned(), None));
+        }
+    }
+
+    #[test]
+    fn a_cause_inside_the_server_is_not_told() {
+        for error in [StoreError::Full("x.db".into()), StoreError::Broken("x.db".into())] {
+            let error = ApiError::from(fanfare::Error::from(error));
+            let told = serde_json::to_string(&error.dto()).unwrap();
+            assert!(!told.contains("x.db"), "{told}");
+        }
+    }
+}

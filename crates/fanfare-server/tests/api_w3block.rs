@@ -226,6 +226,20 @@ async fn before_the_first_attempt_there_is_no_result_and_no_header() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_is_held_or_ends_unsent_says_why() {
+    let bench = Bench::new().await;
+    bench.network.fall_silent();
+    let id = text(&create(&bench, URL).await, "id").to_owned();
+    emit(&bench, "order.created").await;
+    bench.call("PATCH", &w3block(&format!("/{id}/disable")), "").await.expect(204);
+    let sent = webhooks(&bench, &id, |_| true).await;
+    let result = &sent[0]["lastResult"];
+    assert_eq!((&sent[0]["status"], &result["attempt"]), (&json!("sending"), &json!(0)));
+    assert!(text(result, "error").starts_with("held: "), "{result}");
+    assert_eq!((&result["statusCode"], &result["nextAttemptAt"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test]
 async fn a_failing_webhook_says_when_it_is_tried_again_and_in_the_end_why_not() {
     let bench =
         Bench::answering(vec![no_answer("timeout: no answer in 15 s"), answered(503, "x")]).await;

@@ -46,6 +46,9 @@ pub(super) fn types(schema: &Value) -> Vec<&str> {
 
 fn by_type(schema: &Value, schemas: &Value) -> Value {
     let named = types(schema);
+    if named.contains(&"null") {
+        return Value::Null;
+    }
     match named.first().copied() {
         Some("object") => {
             let properties = schema["properties"].as_object();

@@ -20,10 +20,10 @@ const LIMIT_MAX: u32 = 100;
 #[into_params(parameter_in = Query)]
 pub(crate) struct Cursor {
     /// Items on the page.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, default = 20)]
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 100, default = 20)]
     limit: u32,
     /// Where to go on: `next` of the page before. Without it, the newest come first.
-    #[param(value_type = Option<String>, format = "uuid")]
+    #[param(value_type = String, required = false, format = "uuid")]
     pub(super) after: Option<Uuid>,
 }
 

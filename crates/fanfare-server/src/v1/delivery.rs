@@ -27,14 +27,14 @@ pub(crate) struct Delivery {
     #[schema(value_type = Value)]
     payload: Box<RawValue>,
     /// What the last attempt was answered; null before the first, and where there was no answer.
-    #[schema(required = true)]
+    #[schema(required = true, example = 200)]
     status_code: Option<u16>,
     /// Whether a 2xx was received.
     success: bool,
     /// Attempts made so far.
     attempts: u32,
     /// When the last attempt began; null before the first.
-    #[schema(format = "date-time", required = true)]
+    #[schema(format = "date-time", required = true, example = "2025-07-05T01:52:11.613Z")]
     last_attempt_at: Option<String>,
     state: DeliveryState,
     /// The event. Receivers see it as `webhook-id`.
@@ -92,7 +92,7 @@ pub(crate) struct Attempt {
     /// The headers it was sent with, credentials masked.
     request_headers: BTreeMap<String, String>,
     /// What was answered; null where there was no answer.
-    #[schema(required = true)]
+    #[schema(required = true, example = 200)]
     status_code: Option<u16>,
     response_headers: BTreeMap<String, String>,
     /// The first 16 KiB of the answer's body, as text.

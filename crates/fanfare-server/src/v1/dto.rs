@@ -4,6 +4,7 @@ use fanfare::model::{self, EventType};
 use fanfare::store::Receipt;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType};
 
 use crate::error::Result;
 use crate::form::Form;
@@ -26,13 +27,14 @@ pub(crate) struct Company {
 #[derive(Debug, ToSchema)]
 pub(crate) struct CompanyName {
     /// For people; no control characters.
-    #[schema(max_length = 255, example = "Acme")]
+    #[schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", example = "Acme")]
     pub(super) name: String,
 }
 
 /// An event to emit.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase",
+    example = json!({"type": "order.created", "data": {"orderId": "ord_123", "total": 1999}}))]
 #[expect(dead_code, reason = "described here; events.rs reads it without copying")]
 pub(crate) struct EventToEmit {
     /// What happened: one of commercio's eight in either spelling, or a name of your own.
@@ -42,9 +44,7 @@ pub(crate) struct EventToEmit {
         example = "order.created"
     )]
     r#type: String,
-    /// The payload: any JSON value, at most 128 levels deep and `FANFARE_MAX_PAYLOAD` bytes long
-    /// as it is sent.
-    #[schema(value_type = Value, example = json!({"orderId": "ord_123", "total": 1999}))]
+    #[schema(schema_with = payload)]
     data: serde_json::Value,
     /// Your own id for the event, unique in the company: the same event told twice is one event.
     /// Receivers see it as `webhook-id`.
@@ -101,4 +101,15 @@ impl EventAccepted {
             deliveries: receipt.deliveries,
         }
     }
+}
+
+fn payload() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::AnyValue)
+        .description(Some(
+            "The payload: any JSON value, at most 128 levels deep and `FANFARE_MAX_PAYLOAD` bytes \
+             long as it is sent.",
+        ))
+        .examples([serde_json::json!({"orderId": "ord_123", "total": 1999})])
+        .build()
 }

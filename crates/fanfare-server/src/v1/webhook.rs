@@ -60,7 +60,8 @@ pub(crate) struct WebhookList {
 
 /// An endpoint to register.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase",
+    example = json!({"url": "https://example.com/hooks", "events": ["ORDER_CREATED", "payment.*"]}))]
 pub(crate) struct NewWebhook {
     /// An absolute `https` URL, with a host, without user information or fragment.
     #[schema(value_type = String, max_length = 2048, example = "https://example.com/hooks")]
@@ -68,7 +69,7 @@ pub(crate) struct NewWebhook {
     #[schema(schema_with = events)]
     events: Vec<Subscription>,
     /// `whsec_` and the base64 of 24 to 64 bytes; generated when it is not given.
-    #[schema(value_type = Option<String>, write_only, pattern = "^whsec_[A-Za-z0-9+/]+=*$",
+    #[schema(value_type = Option<String>, write_only,
         example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAAAAAAAAA=")]
     secret: Option<Secret>,
     #[schema(schema_with = max_retries)]
@@ -85,7 +86,7 @@ pub(crate) struct NewWebhook {
 
 /// What to change of an endpoint; what is not given stays as it is.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({"events": ["order.*"], "maxRetries": 8}))]
 pub(crate) struct WebhookChange {
     /// An absolute `https` URL, with a host, without user information or fragment.
     #[schema(value_type = Option<String>, max_length = 2048,
@@ -243,7 +244,7 @@ fn format() -> Object {
 fn events() -> Array {
     let subscription = ObjectBuilder::new()
         .schema_type(Type::String)
-        .max_length(Some(130))
+        .max_length(Some(128))
         .pattern(Some(r"^([A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(\.\*)?|\*)$"));
     ArrayBuilder::new()
         .items(subscription)

@@ -35,7 +35,8 @@ const SORTS: [(&str, EndpointSort); 5] = [
 /// Lists all company webhooks configurations
 #[utoipa::path(get, path = "/admin/companies/{companyId}/webhooks-configurations",
     operation_id = "listWebhooksConfigurations", tag = W3BLOCK, params(Listing),
-    responses((status = 200, body = WebhooksConfigurationEntityPaginatedDto)))]
+    responses((status = 200, description = "A page.",
+        body = WebhooksConfigurationEntityPaginatedDto)))]
 pub(crate) async fn list(
     State(app): State<App>,
     access: Authorized,
@@ -61,7 +62,8 @@ pub(crate) async fn list(
 #[utoipa::path(post, path = "/admin/companies/{companyId}/webhooks-configurations",
     operation_id = "createWebhooksConfiguration", tag = W3BLOCK,
     request_body = CreateOrUpdateWebhooksConfigurationDto,
-    responses((status = 201, body = WebhooksConfigurationEntityDto)))]
+    responses((status = 201, description = "The configuration.",
+        body = WebhooksConfigurationEntityDto)))]
 pub(crate) async fn create(
     State(app): State<App>,
     access: Authorized,
@@ -83,7 +85,8 @@ pub(crate) async fn create(
 /// Gets some company webhooks configuration
 #[utoipa::path(get, path = "/admin/companies/{companyId}/webhooks-configurations/{configurationId}",
     operation_id = "getWebhookConfiguration", tag = W3BLOCK,
-    responses((status = 200, body = WebhooksConfigurationEntityDto)))]
+    responses((status = 200, description = "The configuration.",
+        body = WebhooksConfigurationEntityDto)))]
 pub(crate) async fn show(
     State(app): State<App>,
     access: Authorized,
@@ -97,7 +100,8 @@ pub(crate) async fn show(
 #[utoipa::path(patch, path = "/admin/companies/{companyId}/webhooks-configurations/{configurationId}",
     operation_id = "updateWebhooksConfiguration", tag = W3BLOCK,
     request_body = CreateOrUpdateWebhooksConfigurationDto,
-    responses((status = 200, body = WebhooksConfigurationEntityDto)))]
+    responses((status = 200, description = "The configuration.",
+        body = WebhooksConfigurationEntityDto)))]
 pub(crate) async fn update(
     State(app): State<App>,
     access: Authorized,
@@ -114,7 +118,7 @@ pub(crate) async fn update(
 /// Enables some company webhooks configuration
 #[utoipa::path(patch,
     path = "/admin/companies/{companyId}/webhooks-configurations/{configurationId}/enable",
-    operation_id = "enableWebhooksConfiguration", tag = W3BLOCK, responses((status = 204)))]
+    operation_id = "enableWebhooksConfiguration", tag = W3BLOCK, responses((status = 204, description = "It is so.")))]
 pub(crate) async fn enable(State(app): State<App>, access: Authorized) -> Result<StatusCode> {
     let id = access.endpoint(ID)?;
     app.engine().change_endpoint(access.company, id, switch(None)).await?;
@@ -124,7 +128,7 @@ pub(crate) async fn enable(State(app): State<App>, access: Authorized) -> Result
 /// Disables some company webhooks configuration
 #[utoipa::path(patch,
     path = "/admin/companies/{companyId}/webhooks-configurations/{configurationId}/disable",
-    operation_id = "disableWebhooksConfiguration", tag = W3BLOCK, responses((status = 204)))]
+    operation_id = "disableWebhooksConfiguration", tag = W3BLOCK, responses((status = 204, description = "It is so.")))]
 pub(crate) async fn disable(State(app): State<App>, access: Authorized) -> Result<StatusCode> {
     let id = access.endpoint(ID)?;
     app.engine().change_endpoint(access.company, id, switch(Some(DISABLED_BY_CALLER))).await?;

@@ -33,7 +33,6 @@ pub(crate) struct CreateOrUpdateWebhooksConfigurationDto {
     /// An absolute `https` URL, with a host, without user information or fragment.
     #[schema(value_type = String, max_length = 2048, example = "https://w3block.io/webhooks/test")]
     pub(super) webhook_url: url::Url,
-    /// Retries after the first attempt: a whole number.
     #[schema(schema_with = retries)]
     pub(super) max_retries: Option<u32>,
 }
@@ -90,11 +89,9 @@ pub(crate) struct WebhookEntityDto {
     #[schema(required = false)]
     pub(super) configuration: WebhooksConfigurationEntityDto,
     pub(super) status: WebhookStatusEnum,
-    /// Failed attempts.
     #[schema(schema_with = errors)]
     pub(super) errors: u32,
     pub(super) data: WebhookDataDto,
-    /// What the last attempt came to, or why there will be none; null before the first attempt.
     #[schema(schema_with = last_result, required = false)]
     pub(super) last_result: Option<LastResult>,
     #[schema(default = false)]
@@ -129,11 +126,8 @@ pub(crate) enum WebhookStatusEnum {
 pub(crate) struct WebhookDataDto {
     #[schema(example = "https://mydomain.hook.me")]
     pub(super) url: String,
-    /// Empty before the first attempt; credentials are masked.
-    #[schema(value_type = Object, required = false, example = json!({"Authorization": "*******"}))]
+    #[schema(schema_with = sent_headers, required = false)]
     pub(super) headers: BTreeMap<String, String>,
-    /// An object, unless an endpoint made through `/v1` asks for the payload itself and that is
-    /// something else.
     #[schema(schema_with = any_body, required = false)]
     pub(super) body: Box<RawValue>,
 }
@@ -186,6 +180,7 @@ pub(super) fn number(example: u32) -> ObjectBuilder {
 
 fn retries() -> Object {
     number(5)
+        .description(Some("Retries after the first attempt: a whole number."))
         .default(Some(5.into()))
         .minimum(Some(0))
         .maximum(Some(20))
@@ -194,13 +189,25 @@ fn retries() -> Object {
 }
 
 fn errors() -> Object {
-    number(0).default(Some(0.into())).build()
+    number(0).default(Some(0.into())).description(Some("Failed attempts.")).build()
+}
+
+fn sent_headers() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some("Empty before the first attempt; credentials are masked."))
+        .examples([serde_json::json!({"Authorization": "*******"})])
+        .build()
 }
 
 fn any_body() -> Object {
     let types = [Type::Object, Type::Array, Type::String, Type::Number, Type::Boolean, Type::Null];
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter(types))
+        .description(Some(
+            "As it is sent: an object, unless an endpoint made through `/v1` asks for the payload \
+             itself and that is something else.",
+        ))
         .examples([serde_json::json!({
             "type": "purchase", "productId": "00000000-000000-00000-000"
         })])
@@ -212,6 +219,10 @@ fn last_result() -> Object {
     let maybe = |kind| ObjectBuilder::new().schema_type(SchemaType::from_iter([kind, Type::Null]));
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .description(Some(
+            "What the last attempt came to, or why there will be none; null before the first \
+             attempt.",
+        ))
         .property("statusCode", maybe(Type::Number).description(Some("null: no answer")))
         .property("headers", ObjectBuilder::new().schema_type(Type::Object))
         .property("body", text().description(Some("the first 16 KiB, as text")))

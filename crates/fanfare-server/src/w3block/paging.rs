@@ -27,10 +27,8 @@ const SKIP_MAX: u64 = i64::MAX as u64;
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(crate) struct Listing {
-    /// From 1. A page past the end is empty.
     #[param(schema_with = page)]
     page: u64,
-    /// Items on a page.
     #[param(schema_with = limit)]
     limit: u64,
     /// Literal text, in any case of letters: part of the URL for configurations; part of event type
@@ -223,12 +221,14 @@ fn unsearchable(search: &str) -> bool {
 
 fn page() -> Object {
     let any = ObjectBuilder::new().schema_type(Type::Number);
-    any.default(Some(1.into())).minimum(Some(1)).build()
+    let any = any.description(Some("From 1. A page past the end is empty."));
+    any.default(Some(1.into())).minimum(Some(1)).multiple_of(Some(1)).build()
 }
 
 fn limit() -> Object {
     let any = ObjectBuilder::new().schema_type(Type::Number);
-    any.default(Some(LIMIT_DEFAULT.into())).minimum(Some(1)).maximum(Some(LIMIT_MAX)).build()
+    let any = any.default(Some(LIMIT_DEFAULT.into())).description(Some("Items on a page."));
+    any.minimum(Some(1)).maximum(Some(LIMIT_MAX)).multiple_of(Some(1)).build()
 }
 
 fn count() -> Object {

@@ -32,7 +32,8 @@ const SORTS: [(&str, DeliverySort); 4] = [
 #[utoipa::path(get,
     path = "/admin/companies/{companyId}/webhooks-configurations/{configurationId}/webhooks",
     operation_id = "listWebhooksConfigurationWebhooks", tag = W3BLOCK, params(Listing),
-    responses((status = 200, body = WebhookEntityPaginatedDto)))]
+    responses((status = 200, description = "A page.",
+        body = WebhookEntityPaginatedDto)))]
 pub(crate) async fn list(
     State(app): State<App>,
     access: Authorized,
@@ -53,7 +54,8 @@ pub(crate) async fn list(
 #[utoipa::path(get,
     path = "/admin/companies/{companyId}/webhooks-configurations/{configurationId}/webhooks/{webhookId}",
     operation_id = "getWebhookConfigurationWebhook", tag = W3BLOCK,
-    responses((status = 200, body = WebhookEntityDto)))]
+    responses((status = 200, description = "The webhook.",
+        body = WebhookEntityDto)))]
 pub(crate) async fn show(
     State(app): State<App>,
     access: Authorized,
