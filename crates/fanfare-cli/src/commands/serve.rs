@@ -43,6 +43,7 @@ async fn serve(settings: Settings) -> Result {
         tracing::error!("{}; the process ends", failure.message());
         return Err(failure);
     }
+    server.engine().drain();
     tracing::info!("stopping: no new events; attempts in flight may end");
     server.stop(signals.next()).await?;
     tracing::info!("stopped");
@@ -53,7 +54,8 @@ async fn plan(settings: Settings) -> Result<Plan> {
     // A busy port is told before anything is made.
     let listener = bind(settings.listen).await?;
     let keys = Keys::load_or_make(&settings)?;
-    if settings.database_url.starts_with(&format!("sqlite:{}", settings.data_dir.display())) {
+    let store = settings.database_url.strip_prefix("sqlite:").map(Path::new);
+    if store.is_some_and(|path| path.starts_with(&settings.data_dir)) {
         make_data_dir(&settings.data_dir)?;
     }
     Ok(Plan {
