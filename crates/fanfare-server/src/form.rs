@@ -25,8 +25,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Reads the body of a request. One that says it is too long is refused before it is read.
 pub(crate) async fn read_body(request: Request, bytes_max: usize) -> Result<Bytes> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let length = length.and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
-    if usize::try_from(length).unwrap_or(usize::MAX) > bytes_max {
+    // A length beyond all numbers is too long as well.
+    if length.is_some_and(|length| length.parse().unwrap_or(usize::MAX) > bytes_max) {
         return Err(ApiError::body_too_large(bytes_max));
     }
     let body = Limited::<Body>::new(request.into_body(), bytes_max);

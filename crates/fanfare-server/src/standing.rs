@@ -27,14 +27,7 @@ pub(crate) fn of(delivery: &Delivery, endpoint: Option<&Endpoint>) -> Standing {
             Some(Some(disabled)) => {
                 Standing::Held(format!("held: the endpoint is disabled: {}", disabled.reason))
             }
-            Some(None) => Standing::Waiting(next_attempt(delivery)),
+            Some(None) => Standing::Waiting((!delivery.claimed).then_some(delivery.due_at)),
         },
     }
-}
-
-/// When the next attempt may begin; `None` while a claim holds, for then `due_at` is the end of its
-/// lease.
-fn next_attempt(delivery: &Delivery) -> Option<Timestamp> {
-    let claimed = delivery.fence > u64::from(delivery.attempts);
-    (!claimed).then_some(delivery.due_at)
 }

@@ -28,9 +28,9 @@ pub(crate) async fn list(
     cursor: Cursor,
 ) -> Result<Json<DeliveryList>> {
     let (engine, company) = (app.engine(), access.company);
-    let endpoint = engine.endpoint(company, access.endpoint(endpoints::ID)?).await?;
-    let before = cursor.after.map(DeliveryId::from_uuid);
-    let found = engine.deliveries_before(company, endpoint.id, before, cursor.wanted()).await?;
+    let (id, before) = (access.endpoint(endpoints::ID)?, cursor.after.map(DeliveryId::from_uuid));
+    let found = engine.deliveries_before(company, id, before, cursor.wanted()).await?;
+    let endpoint = engine.endpoint(company, id).await?;
     let (found, next) = cursor.cut(found, |sent| sent.id().to_string());
     let shape = |sent| Delivery::of(sent, Some(&endpoint));
     let items = found.iter().map(shape).collect::<Result<_>>()?;

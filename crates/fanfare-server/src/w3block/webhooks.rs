@@ -38,12 +38,12 @@ pub(crate) async fn list(
     access: Authorized,
     asked: Listing,
 ) -> Result<Json<WebhookEntityPaginatedDto>> {
-    let sender = Sender::find(&app, &access).await?;
-    let (company, endpoint) = (access.company, sender.endpoint.id);
+    let (company, endpoint) = (access.company, access.endpoint(ID)?);
     let sort = asked.sort(&SORTS)?;
     let (search, order, window) = (asked.search.clone(), asked.order(), asked.window());
     let list = DeliveryList { company, endpoint, search, sort, order, window };
     let page = app.engine().deliveries(&list).await?;
+    let sender = Sender::find(&app, &access).await?;
     let items: Vec<_> = page.items.iter().map(|sent| sender.show(sent)).collect::<Result<_>>()?;
     let (meta, links) = asked.answer(items.len(), page.total);
     Ok(Json::ok(WebhookEntityPaginatedDto { items, meta, links }))
@@ -58,9 +58,9 @@ pub(crate) async fn show(
     State(app): State<App>,
     access: Authorized,
 ) -> Result<Json<WebhookEntityDto>> {
-    let sender = Sender::find(&app, &access).await?;
     let id = access.delivery("webhookId")?;
     let sent = app.engine().delivery(access.company, id).await?;
+    let sender = Sender::find(&app, &access).await?;
     if sent.delivery.endpoint != sender.endpoint.id {
         return Err(fanfare::Error::not_found("delivery", id).into());
     }
@@ -75,6 +75,7 @@ struct Sender {
 }
 
 impl Sender {
+    /// Asked for after the webhooks, so that one that disabled its configuration shows it disabled.
     async fn find(app: &App, access: &Authorized) -> Result<Sender> {
         let engine = app.engine();
         let endpoint = engine.endpoint(access.company, access.endpoint(ID)?).await?;
