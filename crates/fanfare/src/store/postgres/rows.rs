@@ -43,7 +43,7 @@ macro_rules! event_columns {
 macro_rules! delivery_columns {
     () => {
         "d.company_id, d.id as delivery_id, d.endpoint_id, d.event_id, d.shape, d.state, \
-         d.due_at, d.attempts, d.fence, d.reason, d.replay_of, d.updated_at"
+         d.due_at, d.claimed, d.attempts, d.fence, d.reason, d.replay_of, d.updated_at"
     };
 }
 
@@ -115,6 +115,7 @@ pub(super) fn delivery(row: &Row) -> Result<Delivery> {
         shape: shape(row, "shape")?,
         state: read_state(get(row, "state")?)?,
         due_at: Timestamp(get(row, "due_at")?),
+        claimed: get(row, "claimed")?,
         attempts: unsigned(get(row, "attempts")?, "number of attempts")?,
         fence: fence(row)?,
         reason: get(row, "reason")?,
