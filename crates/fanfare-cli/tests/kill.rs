@@ -1,12 +1,14 @@
 //! `kill -9` at any moment loses nothing that was accepted.
 
 #![allow(clippy::expect_used, reason = "a test ends where something is missing")]
+#![allow(clippy::print_stdout, reason = "how often something came twice is worth knowing")]
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use fanfare::sign::Secret;
 use fanfare_testkit::client::Client;
+use fanfare_testkit::postgres::url_of_new_schema;
 use fanfare_testkit::process::{Fanfare, Server};
 use fanfare_testkit::producers::{Outcome, Producers, Shop};
 use fanfare_testkit::receiver::{Arrival, Receiver};
@@ -27,6 +29,13 @@ async fn twenty_kills_under_load_lose_nothing_on_the_embedded_store() {
     survive(Fanfare::new(env!("CARGO_BIN_EXE_fanfare"), dir.path())).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_kills_under_load_lose_nothing_on_postgresql() {
+    let dir = tempfile::tempdir().unwrap();
+    let fanfare = Fanfare::new(env!("CARGO_BIN_EXE_fanfare"), dir.path());
+    survive(fanfare.env("FANFARE_DATABASE_URL", &url_of_new_schema())).await;
+}
+
 /// Kills the server again and again under load, each time at another moment, and then accounts for
 /// every event.
 async fn survive(fanfare: Fanfare) {
@@ -34,30 +43,56 @@ async fn survive(fanfare: Fanfare) {
     let mut server = fanfare.serve(&receiver.allowed()).await;
     let shop = fanfare.shop().await;
     let secret = register(&server, &shop, &receiver).await;
-    let producers = Producers::start(PRODUCERS, &shop);
+    let bench = Bench { fanfare, receiver, producers: Producers::start(PRODUCERS, &shop) };
     for round in 0..KILLS {
+        server = bench.kill_and_start_again(server, round).await;
+        check(&bench.fanfare).await;
+    }
+    bench.end(server, &secret).await;
+}
+
+struct Bench {
+    fanfare: Fanfare,
+    receiver: Receiver,
+    producers: Producers,
+}
+
+impl Bench {
+    async fn kill_and_start_again(&self, server: Server, round: u64) -> Server {
+        let Bench { fanfare, receiver, producers } = self;
         producers.aim(server.address);
         producers.wait_for(producers.accepted() + 100 + round * 37 % 500).await;
         server.process.kill().await;
         receiver.next_life().await;
         let arrived = receiver.count();
-        server = fanfare.serve(&receiver.allowed()).await;
-        if round % 2 == 0 {
-            catch_up(&server, &receiver, &producers.outcome()).await;
+
+        let server = fanfare.serve(&receiver.allowed()).await;
+        if round.is_multiple_of(2) {
+            // Everything accepted so far arrives.
+            delivering(&server, receiver.wait_until(missing(&producers.outcome()))).await;
         } else {
             // Load comes before the backlog is gone.
             producers.aim(server.address);
             delivering(&server, receiver.wait_for(arrived + 1)).await;
         }
-        check(&fanfare).await;
+        server
     }
-    let outcome = producers.stop().await;
-    receiver.wait_until(missing(&outcome)).await;
-    server.process.terminate().await;
-    let ended = server.process.end().await;
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
-    check(&fanfare).await;
-    account(&outcome, &receiver.arrivals(), &secret);
+
+    /// Waits until everything has arrived, stops the server, and accounts for every event.
+    async fn end(self, server: Server, secret: &Secret) {
+        let outcome = self.producers.stop().await;
+        self.receiver.wait_until(missing(&outcome)).await;
+        server.process.terminate().await;
+        let ended = server.process.end().await;
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        check(&self.fanfare).await;
+        account(&outcome, &self.receiver.arrivals(), secret);
+    }
+}
+
+async fn check(fanfare: &Fanfare) {
+    let check = fanfare.run(&["check"]).await;
+    assert_eq!(check.code, 0, "{}\n{}", check.stdout, check.stderr);
 }
 
 /// Registers the receiver for everything, and returns its secret.
@@ -68,11 +103,6 @@ async fn register(server: &Server, shop: &Shop, receiver: &Receiver) -> Secret {
     let (status, endpoint) = client.send(Method::POST, &path, body).await.expect("an answer");
     assert_eq!(status, 201, "{endpoint}");
     endpoint["secret"].as_str().and_then(|text| text.parse().ok()).expect("a secret")
-}
-
-/// Everything accepted so far arrives, soon.
-async fn catch_up(server: &Server, receiver: &Receiver, outcome: &Outcome) {
-    delivering(server, receiver.wait_until(missing(outcome))).await;
 }
 
 async fn delivering(server: &Server, arrival: impl Future<Output = ()>) {
@@ -89,11 +119,6 @@ fn missing(outcome: &Outcome) -> impl FnMut(&[Arrival]) -> bool {
         }
         missing.is_empty()
     }
-}
-
-async fn check(fanfare: &Fanfare) {
-    let check = fanfare.run(&["check"]).await;
-    assert_eq!(check.code, 0, "{}\n{}", check.stdout, check.stderr);
 }
 
 /// Every accepted event arrived under its id and no other, nothing was invented or altered, and

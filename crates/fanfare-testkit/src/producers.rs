@@ -83,7 +83,7 @@ impl Producers {
         within(PATIENCE, &format!("{count} accepted events"), reached).await;
     }
 
-    /// Lets every client finish what it is at.
+    /// Lets every client finish what it is at, and tells what is known in the end.
     pub async fn stop(self) -> Outcome {
         drop(self.server);
         self.clients.join_all().await;
