@@ -14,6 +14,8 @@ use crate::client::Client;
 /// The company everything belongs to.
 pub(crate) const COMPANY: &str = "0197d0a5-7b5d-7c39-8cfa-2f1f0a5f3b11";
 
+const EVENTS: &str = "/v1/companies/0197d0a5-7b5d-7c39-8cfa-2f1f0a5f3b11/events";
+
 /// A running server. It is stopped when this is dropped.
 pub(crate) struct Server {
     child: Child,
@@ -26,7 +28,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_on(tempfile::tempdir().unwrap())
+    }
+
+    /// Starts one on what is there already.
+    pub(crate) fn start_on(directory: TempDir) -> Self {
         let started = Instant::now();
         let mut child = command(&directory)
             .args(["serve", "--listen", "127.0.0.1:0", "--allow-http", "true"])
@@ -69,8 +75,7 @@ impl Server {
         headers: &[(&str, &str)],
         body: &Bytes,
     ) -> Bytes {
-        let path = const_path();
-        let (status, answer) = client.send("POST", path, headers, body.clone()).await;
+        let (status, answer) = client.send("POST", EVENTS, headers, body.clone()).await;
         assert_eq!(status.as_u16(), 202, "{answer:?}");
         answer
     }
@@ -94,10 +99,6 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
     }
-}
-
-fn const_path() -> &'static str {
-    "/v1/companies/0197d0a5-7b5d-7c39-8cfa-2f1f0a5f3b11/events"
 }
 
 /// The body of an emit.

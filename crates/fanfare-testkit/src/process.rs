@@ -147,9 +147,14 @@ impl Process {
         })
     }
 
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Asks it to end.
     pub async fn terminate(&self) {
-        let Some(id) = self.child.id() else { return };
+        let Some(id) = self.id() else { return };
         let sent = Command::new("/bin/sh").args(["-c", &format!("kill -TERM {id}")]).status().await;
         assert!(sent.is_ok_and(|status| status.success()), "no signal could be sent");
     }

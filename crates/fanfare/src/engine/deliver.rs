@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
+
 use crate::engine::World;
-use crate::engine::dispatch::{give_back, start_senders};
+use crate::engine::dispatch::start_senders;
 use crate::metrics::Stopwatch;
-use crate::model::{Answer, Attempt, Claim, EndpointId, Outcome, Record, Verdict};
+use crate::model::{
+    Answer, Attempt, Claim, Disabled, Endpoint, LaneKey, Outcome, Record, Timestamp, Verdict,
+};
 use crate::policy::retry;
 use crate::send::{self, Request};
 use crate::sign::Secret;
@@ -22,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// If the process dies anywhere before the record is on disk, the delivery is claimed again: at
 /// least once, never lost.
 pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
-    let slot = Slot::taken(&world, claim.endpoint.id);
+    let slot = Slot::taken(&world, claim.endpoint.lane());
     let Some((attempt, outcome_kind)) = attempt(&world, &claim).await else {
         return; // Cut by a stop: nothing is recorded, the next start delivers it.
     };
@@ -85,13 +89,11 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<(Attempt, Kind)> {
 }
 
 async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
-    world.metrics.in_flight.inc();
-    let outcome = tokio::select! {
+    let _counted = Counted::on(&world.metrics.in_flight);
+    tokio::select! {
         outcome = world.transport.send(request) => Some(outcome),
         () = world.cut.cancelled() => None,
-    };
-    world.metrics.in_flight.dec();
-    outcome
+    }
 }
 
 fn open_secret(world: &World, claim: &Claim) -> Result<Secret, String> {
@@ -101,10 +103,12 @@ fn open_secret(world: &World, claim: &Claim) -> Result<Secret, String> {
 
 /// Brings a result to the disk, however long the store refuses, and draws the consequences.
 async fn save(world: &Arc<World>, record: Record) {
+    let mut refused = None;
     let applied = loop {
         match world.store.record(record.clone()).await {
             Ok(applied) => break applied,
             Err(StoreError::Full(_) | StoreError::Away(_)) => {
+                refused.get_or_insert_with(|| Refused::by(world, record.claim.endpoint.lane()));
                 let again = world.clock.now().plus(PAUSE);
                 tokio::select! {
                     () = world.clock.sleep_until(again) => {}
@@ -123,10 +127,11 @@ async fn save(world: &Arc<World>, record: Record) {
         tracing::warn!(delivery.id = %delivery, "a delivery outlived its lease");
         return;
     }
-    conclude(world, &record);
+    conclude(world, &record).await;
+    drop(refused);
 }
 
-fn conclude(world: &Arc<World>, record: &Record) {
+async fn conclude(world: &Arc<World>, record: &Record) {
     let endpoint = &record.claim.endpoint;
     match record.verdict {
         Verdict::Concluded => {
@@ -134,9 +139,7 @@ fn conclude(world: &Arc<World>, record: &Record) {
         }
         Verdict::RetryAt(due) => {
             world.metrics.retried.inc();
-            if world.lanes().stored(endpoint.lane(), due) {
-                world.wake.notify_one();
-            }
+            world.decide(|lanes| lanes.stored(endpoint.lane(), due));
         }
         Verdict::Failed(_) => {
             world.metrics.failed.inc();
@@ -144,19 +147,24 @@ fn conclude(world: &Arc<World>, record: &Record) {
         Verdict::Gone => {
             world.metrics.failed.inc();
             tracing::info!(endpoint.id = %endpoint.id, "an endpoint answered 410 and is disabled");
-            let mut gone = (**endpoint).clone();
-            gone.disabled.get_or_insert(crate::model::Disabled::gone(record.at));
-            gone.updated_at = record.at;
-            let held = world.lanes().changed(gone);
-            give_back(world, held);
+            // It may have been changed, or enabled again, since the claim was made.
+            match world.store.endpoint(endpoint.company, endpoint.id).await {
+                Ok(Some(present)) => world.tell_lanes(present),
+                Ok(None) => {} // Whoever deleted it has told the lanes.
+                Err(_) => world.tell_lanes(gone(endpoint, record.at)),
+            }
         }
     }
+}
+
+fn gone(endpoint: &Endpoint, at: Timestamp) -> Endpoint {
+    Endpoint { disabled: Some(Disabled::gone(at)), updated_at: at, ..endpoint.clone() }
 }
 
 /// A place among the attempts in flight. Dropped means given back, also on panic.
 struct Slot {
     world: Arc<World>,
-    endpoint: EndpointId,
+    lane: LaneKey,
     ended: bool,
 }
 
@@ -164,23 +172,29 @@ struct Slot {
 struct Unrecorded(Arc<World>);
 
 impl Slot {
-    fn taken(world: &Arc<World>, endpoint: EndpointId) -> Slot {
-        Slot { world: Arc::clone(world), endpoint, ended: false }
+    fn taken(world: &Arc<World>, lane: LaneKey) -> Slot {
+        Slot { world: Arc::clone(world), lane, ended: false }
     }
 
     fn end(mut self, well: bool) -> Unrecorded {
         self.ended = true;
-        self.world.lanes().ended(self.endpoint, well);
+        self.world.lanes().ended(self.lane, well);
         Unrecorded(Arc::clone(&self.world))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.ended {
-            let mut lanes = self.world.lanes();
-            lanes.ended(self.endpoint, false);
-            lanes.recorded();
+        if self.ended {
+            return;
+        }
+        let mut lanes = self.world.lanes();
+        lanes.ended(self.lane, false);
+        lanes.recorded();
+        drop(lanes);
+        if std::thread::panicking() {
+            // Nobody else would give the place to the next one.
+            start_senders(&self.world);
         }
     }
 }
@@ -188,5 +202,40 @@ impl Drop for Slot {
 impl Drop for Unrecorded {
     fn drop(&mut self) {
         self.0.lanes().recorded();
+    }
+}
+
+/// A result that the store refuses for now: its delivery must not be claimed again meanwhile.
+struct Refused {
+    world: Arc<World>,
+    lane: LaneKey,
+}
+
+impl Refused {
+    fn by(world: &Arc<World>, lane: LaneKey) -> Refused {
+        world.lanes().refused(lane);
+        Refused { world: Arc::clone(world), lane }
+    }
+}
+
+impl Drop for Refused {
+    fn drop(&mut self) {
+        self.world.decide(|lanes| lanes.settled(self.lane));
+    }
+}
+
+/// One more on a gauge, until dropped.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn on(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Counted(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -1,5 +1,6 @@
 //! Schedule: lanes take turns, senders send, and the dispatcher fills lanes from the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ impl Engine {
             tokio::select! {
                 () = world.wake.notified() => {}
                 () = world.clock.sleep_until(look_again) => {}
-                () = &mut stopped => return,
+                () = &mut stopped => break,
             }
             if world.clock.now() >= next_sweep {
                 next_sweep = world.clock.now().plus(SWEEP);
@@ -45,6 +46,7 @@ impl Engine {
                 }
             }
         }
+        world.give_all_back();
     }
 }
 
@@ -55,18 +57,14 @@ pub(super) fn take_in(
     waiting: impl Iterator<Item = LaneKey>,
     since: Timestamp,
 ) {
-    let mut lanes = world.lanes();
-    let held: Vec<Claim> =
-        claims.into_iter().filter_map(|claim| lanes.claimed(claim, since)).collect();
-    let mut wake = false;
-    for key in waiting {
-        wake |= lanes.stored(key, since);
-    }
-    drop(lanes);
-    if wake {
-        world.wake.notify_one();
-    }
+    let held: Vec<Claim> = world.decide(|lanes| {
+        waiting.for_each(|key| lanes.stored(key, since));
+        claims.into_iter().filter_map(|claim| lanes.claimed(claim, since)).collect()
+    });
     give_back(world, held);
+    if world.stop.is_cancelled() {
+        return world.give_all_back();
+    }
     start_senders(world);
 }
 
@@ -78,17 +76,31 @@ pub(super) fn start_senders(world: &Arc<World>) {
     }
 }
 
-/// Gives claims back to the store that will not be used.
+impl World {
+    /// Gives everything back that is claimed and not in flight.
+    pub(super) fn give_all_back(self: &Arc<Self>) {
+        let unused = self.lanes().clear();
+        give_back(self, unused);
+    }
+}
+
+/// Gives claims back to the store that will not be used now.
 pub(super) fn give_back(world: &Arc<World>, claims: Vec<Claim>) {
     if claims.is_empty() {
         return;
     }
     let world = Arc::clone(world);
     world.clone().tasks.spawn(async move {
+        let now = world.clock.now();
         // Should this fail, the leases run out by themselves.
-        if let Err(error) = world.store.release(&claims, world.clock.now()).await {
+        if let Err(error) = world.store.release(&claims, now).await {
             tracing::warn!(%error, "claims could not be given back; their leases will run out");
+            return;
         }
+        // The endpoint may have been enabled again before they were back.
+        let lanes_of_claims: BTreeSet<LaneKey> =
+            claims.iter().map(|claim| claim.endpoint.lane()).collect();
+        world.decide(|lanes| lanes_of_claims.into_iter().for_each(|key| lanes.stored(key, now)));
     });
 }
 

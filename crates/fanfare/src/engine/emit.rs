@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::engine::finish::finish;
 use crate::engine::{Engine, World, dispatch};
 use crate::error::{Error, Result};
 use crate::model::{CompanyId, Event, EventId, EventType, LaneKey};
@@ -45,16 +46,22 @@ impl Engine {
             payload: new.payload,
             created_at: now,
         };
-        let id = event.id;
-        let key_given = new.idempotency_key.is_some();
         let emit = Emit { event, id_given, key: new.idempotency_key };
-        match world.store.accept(emit, &world.admission()).await? {
+        finish(world, Arc::clone(world).accept(emit)).await
+    }
+}
+
+impl World {
+    async fn accept(self: Arc<Self>, emit: Emit) -> Result<Receipt> {
+        let (id, company, now) = (emit.event.id, emit.event.company, emit.event.created_at);
+        let key_given = emit.key.is_some();
+        match self.store.accept(emit, &self.admission()).await? {
             Accepted::New { claims, waiting } => {
-                world.metrics.accepted.inc();
+                self.metrics.accepted.inc();
                 let deliveries = claims.len() + waiting.len();
                 let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
                 let waiting = waiting.into_iter().map(|endpoint| LaneKey { company, endpoint });
-                dispatch::take_in(world, claims, waiting, now);
+                dispatch::take_in(&self, claims, waiting, now);
                 Ok(Receipt { id, created_at: now, deliveries })
             }
             Accepted::Repeat(receipt) => Ok(receipt),
@@ -64,12 +71,12 @@ impl Engine {
             }
         }
     }
-}
 
-impl World {
     fn admission(self: &Arc<Self>) -> Admission {
         let world = Arc::clone(self);
-        let may_claim = Arc::new(move |endpoint| world.lanes().admits(endpoint, world.clock.now()));
+        let may_claim = Arc::new(move |endpoint| {
+            world.delivers() && world.lanes().admits(endpoint, world.clock.now())
+        });
         Admission { lease: self.lease(), may_claim }
     }
 }

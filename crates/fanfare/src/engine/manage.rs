@@ -1,12 +1,15 @@
 //! Companies and endpoints, and what people ask about afterwards.
 
+use std::sync::Arc;
+
 use url::Url;
 
+use crate::engine::finish::finish;
 use crate::engine::{Engine, World, dispatch};
 use crate::error::{Error, Result};
 use crate::model::{
-    Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint, EndpointChange,
-    EndpointId, EndpointList, History, LaneKey, Page, Shape, Subscription,
+    Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Disabled, Endpoint,
+    EndpointChange, EndpointId, EndpointList, History, LaneKey, Page, Shape, Subscription,
 };
 use crate::sign::Secret;
 use crate::store::StoreError;
@@ -77,32 +80,14 @@ impl Engine {
         let world = &self.world;
         check_rules(change.events.as_deref(), change.max_retries)?;
         change.events = change.events.map(distinct);
-        let now = world.clock.now();
-        let changed = world.store.change_endpoint(company, id, &change, now).await?;
-        let endpoint = changed.ok_or_else(|| Error::not_found("endpoint", id))?;
-        let held = world.lanes().changed(endpoint.clone());
-        dispatch::give_back(world, held);
-        if change.disabled == Some(None) {
-            world.look_into(endpoint.lane());
-        }
-        Ok(endpoint)
+        finish(world, Arc::clone(world).change(company, id, change)).await
     }
 
     /// Removes an endpoint. What it was still to receive is failed; its history stays until it
     /// expires.
     pub async fn delete_endpoint(&self, company: CompanyId, id: EndpointId) -> Result<()> {
-        let world = &self.world;
         let found = self.endpoint(company, id).await?;
-        let now = world.clock.now();
-        if !world.store.delete_endpoint(company, id, now).await? {
-            return Err(Error::not_found("endpoint", id));
-        }
-        let disabled = crate::model::Disabled { at: now, reason: "deleted".to_owned() };
-        let deleted = Endpoint { disabled: Some(disabled), updated_at: now, ..found };
-        let held = world.lanes().changed(deleted);
-        dispatch::give_back(world, held);
-        world.tidy.notify_one();
-        Ok(())
+        finish(&self.world, Arc::clone(&self.world).delete(found)).await
     }
 
     /// One endpoint.
@@ -180,19 +165,56 @@ impl Engine {
     pub async fn replay(&self, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
         let world = &self.world;
         world.refuse_while_draining()?;
-        let replayed = world.store.replay(company, id, world.clock.now()).await?;
-        let replayed = replayed.ok_or_else(|| Error::not_found("delivery", id))?;
-        world.look_into(LaneKey { company, endpoint: replayed.endpoint });
-        Ok(replayed)
+        finish(world, Arc::clone(world).replay(company, id)).await
     }
 }
 
 impl World {
+    async fn change(
+        self: Arc<Self>,
+        company: CompanyId,
+        id: EndpointId,
+        change: EndpointChange,
+    ) -> Result<Endpoint> {
+        let now = self.clock.now();
+        let changed = self.store.change_endpoint(company, id, &change, now).await?;
+        let endpoint = changed.ok_or_else(|| Error::not_found("endpoint", id))?;
+        self.tell_lanes(endpoint.clone());
+        if change.disabled == Some(None) {
+            self.look_into(endpoint.lane());
+        }
+        Ok(endpoint)
+    }
+
+    async fn delete(self: Arc<Self>, found: Endpoint) -> Result<()> {
+        let now = self.clock.now();
+        if !self.store.delete_endpoint(found.company, found.id, now).await? {
+            return Err(Error::not_found("endpoint", found.id));
+        }
+        let disabled = Disabled { at: now, reason: "deleted".to_owned() };
+        self.tell_lanes(Endpoint { disabled: Some(disabled), updated_at: now, ..found });
+        self.tidy.notify_one();
+        Ok(())
+    }
+
+    async fn replay(self: Arc<Self>, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
+        let replayed = self.store.replay(company, id, self.clock.now()).await?;
+        let replayed = replayed.ok_or_else(|| Error::not_found("delivery", id))?;
+        self.look_into(LaneKey { company, endpoint: replayed.endpoint });
+        Ok(replayed)
+    }
+
+    /// Tells the lanes what an endpoint has been changed to.
+    pub(super) fn tell_lanes(self: &Arc<Self>, endpoint: Endpoint) {
+        let now = self.clock.now();
+        let held = self.decide(|lanes| lanes.changed(endpoint, now));
+        dispatch::give_back(self, held);
+    }
+
     /// Notes that a lane may have something due in the store now.
     fn look_into(&self, key: LaneKey) {
-        if self.lanes().stored(key, self.clock.now()) {
-            self.wake.notify_one();
-        }
+        let now = self.clock.now();
+        self.decide(|lanes| lanes.stored(key, now));
     }
 }
 

@@ -3,6 +3,7 @@
 mod deliver;
 mod dispatch;
 mod emit;
+mod finish;
 mod manage;
 mod upkeep;
 
@@ -90,6 +91,8 @@ struct World {
     wake: Notify,
     /// Rung when there may be something to tidy before the next round.
     tidy: Notify,
+    /// Set once claims of an earlier process are void.
+    started: AtomicBool,
     /// Set once nothing new is taken.
     draining: AtomicBool,
     /// Ends the dispatcher and the upkeep.
@@ -103,10 +106,27 @@ struct World {
 /// How long a claim may wait for its turn beyond the time of its own request: the window before it,
 /// one slow request after the other.
 const LEASE_FACTOR: u32 = 40;
+/// The shortest lease: a disk that stalls for some seconds must not cost a duplicate.
+const LEASE_MIN: Duration = Duration::from_mins(1);
+
+impl Rules {
+    /// How long a claim holds.
+    fn lease(&self) -> Duration {
+        self.request_timeout.saturating_mul(LEASE_FACTOR).max(LEASE_MIN)
+    }
+
+    /// What lanes may hold and send at once.
+    fn limits(&self) -> Limits {
+        // As long again as the request may take is left for its result to reach the disk.
+        let attempt = self.request_timeout.saturating_mul(2);
+        Limits { lease: self.lease(), attempt, ..Limits::default() }
+    }
+}
 
 impl Engine {
     /// An engine made of these parts. It accepts and answers, and delivers once it is started.
     pub fn new(parts: Parts) -> Self {
+        let limits = parts.rules.limits();
         let world = World {
             clock: parts.clock,
             transport: parts.transport,
@@ -115,9 +135,10 @@ impl Engine {
             guard: parts.guard,
             metrics: parts.metrics,
             rules: parts.rules,
-            lanes: Mutex::new(Lanes::new(Limits::default())),
+            lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),
+            started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -131,6 +152,7 @@ impl Engine {
     pub async fn start(&self) -> Result<()> {
         let world = &self.world;
         world.store.recover(world.clock.now(), world.lease()).await?;
+        world.started.store(true, Ordering::Release);
         dispatch::sweep(world).await?;
         let engine = self.clone();
         world.tasks.spawn(async move { engine.dispatch().await });
@@ -155,8 +177,7 @@ impl Engine {
         let world = &self.world;
         self.drain();
         world.stop.cancel();
-        let unused = world.lanes().clear();
-        dispatch::give_back(world, unused);
+        world.give_all_back();
         world.senders.close();
         tokio::select! {
             () = world.senders.wait() => {}
@@ -217,16 +238,34 @@ impl World {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_claim(&self) -> Option<Claim> {
-        if self.stop.is_cancelled() {
-            return None;
+    /// Tells the lanes something, and wakes the dispatcher when it must look at the store earlier
+    /// for that.
+    fn decide<T>(&self, tell: impl FnOnce(&mut Lanes) -> T) -> T {
+        let mut lanes = self.lanes();
+        let told = tell(&mut lanes);
+        let sooner = lanes.sooner();
+        drop(lanes);
+        if sooner {
+            self.wake.notify_one();
         }
-        self.lanes().next_claim()
+        told
     }
 
-    /// How long a claim holds.
+    fn next_claim(&self) -> Option<Claim> {
+        if !self.delivers() {
+            return None;
+        }
+        let now = self.clock.now();
+        self.decide(|lanes| lanes.next_claim(now))
+    }
+
     fn lease(&self) -> Duration {
-        self.rules.request_timeout.saturating_mul(LEASE_FACTOR)
+        self.rules.lease()
+    }
+
+    /// Started, and not yet told to stop.
+    fn delivers(&self) -> bool {
+        self.started.load(Ordering::Acquire) && !self.stop.is_cancelled()
     }
 
     fn refuse_while_draining(&self) -> Result<()> {

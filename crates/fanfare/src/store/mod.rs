@@ -133,8 +133,8 @@ pub trait Histories: Send + Sync {
     /// Every attempt of a delivery, the first one first.
     async fn attempts(&self, company: CompanyId, id: DeliveryId) -> Result<Vec<Attempt>>;
 
-    /// A page of an endpoint's deliveries. A page without a search costs no more than its distance
-    /// from the beginning, also when there are millions.
+    /// A page of an endpoint's deliveries. A page without a search, in the order in which they were
+    /// made, costs no more than its distance from the beginning, also when there are millions.
     async fn deliveries(&self, list: &DeliveryList) -> Result<Page<History>>;
 
     /// An endpoint's deliveries with ids below `before`, newest first.

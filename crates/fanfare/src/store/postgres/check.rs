@@ -12,7 +12,7 @@ const LINES_MAX: usize = 20;
 /// One snapshot, nothing written, and a planner that may read whole tables.
 const BEGIN: &str = "
     begin isolation level repeatable read read only;
-    set local enable_seqscan = on; set local enable_bitmapscan = on; set local enable_sort = on;
+    set local enable_seqscan = on; set local enable_bitmapscan = on;
     set local enable_hashjoin = on; set local enable_mergejoin = on; set local lock_timeout = 0";
 
 /// What is wrong, and whose `name` that is.

@@ -21,7 +21,7 @@ const SCHEMA: &str = "fanfare";
 /// that is made dear. [`super::check`] lifts it for itself.
 const OPTIONS: &str = "-csynchronous_commit=on -clock_timeout=10s \
     -cidle_in_transaction_session_timeout=60s -cjit=off -cenable_seqscan=off \
-    -cenable_bitmapscan=off -cenable_hashjoin=off -cenable_mergejoin=off -cenable_sort=off";
+    -cenable_bitmapscan=off -cenable_hashjoin=off -cenable_mergejoin=off";
 
 /// A database's address, and the schema in it.
 pub(super) struct Address {

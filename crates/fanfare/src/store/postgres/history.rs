@@ -12,20 +12,16 @@ use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Postgres, counted};
 use crate::store::{Histories, Result};
 
-const WHOLE: &str = concat!(
-    "select ",
-    delivery_columns!(),
-    ", ",
-    event_columns!(),
-    ", ",
-    attempt_columns!(),
-    " from deliveries d
+/// What [`rows::history`] reads, with [`AROUND`] the deliveries `d`.
+const HISTORY: &str =
+    concat!(delivery_columns!(), ", ", event_columns!(), ", ", attempt_columns!());
+
+const AROUND: &str = "
     join events v on v.company_id = d.company_id and v.id = d.event_id
     left join lateral (
         select * from attempts a
         where a.company_id = d.company_id and a.delivery_id = d.id
-        order by a.fence desc limit 1) a on true"
-);
+        order by a.fence desc limit 1) a on true";
 
 const ATTEMPTS: &str = concat!(
     "select ",
@@ -36,6 +32,20 @@ const ATTEMPTS: &str = concat!(
 /// All of a list, however it is cut.
 const LISTED: &str = "from deliveries d where d.company_id = $1 and d.endpoint_id = $2";
 
+/// Those of a list whose event's type has the text in it.
+const OF_TYPE: &str = "
+    from deliveries d where d.company_id = $1 and d.endpoint_id = $2
+    and strpos(lower((select v.type from events v
+                      where v.company_id = $1 and v.id = d.event_id) collate \"C\"),
+               lower($3 collate \"C\")) > 0";
+
+/// Those of a list whose own or event's id it is: an index for each.
+const OF_ID: &str = "
+    from (select id from deliveries where company_id = $1 and id = $3
+          union select id from deliveries where company_id = $1 and event_id = $3) found
+    join deliveries d on d.company_id = $1 and d.id = found.id
+    where d.endpoint_id = $2";
+
 /// The length of a list without counting it.
 const TOTAL: &str = "
     select coalesce(sum(waiting + concluded + failed), 0)::bigint as count
@@ -44,18 +54,6 @@ const TOTAL: &str = "
 const URL_MATCHES: &str = "
     select strpos(lower(url collate \"C\"), lower($3 collate \"C\")) > 0 as matches
     from endpoints where company_id = $1 and id = $2";
-
-/// Whose event's type has the text in it.
-const OF_TYPE: &str = "
-    and strpos(lower((select v.type from events v
-                      where v.company_id = $1 and v.id = d.event_id) collate \"C\"),
-               lower($3 collate \"C\")) > 0";
-
-/// Whose own or event's id it is: an index for each.
-const OF_ID: &str = "
-    and d.id in (select id from deliveries where company_id = $1 and id = $3
-                 union all
-                 select id from deliveries where company_id = $1 and event_id = $3)";
 
 const ERRORS: &str = "(d.attempts - (d.state = 1 and d.attempts > 0)::int)";
 
@@ -70,7 +68,9 @@ enum Search {
 impl Histories for Postgres {
     async fn delivery(&self, company: CompanyId, id: DeliveryId) -> Result<Option<History>> {
         let client = self.database.reader().await?;
-        let one = format!("{WHOLE} where d.company_id = $1 and d.id = $2");
+        let one = format!(
+            "select {HISTORY} from deliveries d {AROUND} where d.company_id = $1 and d.id = $2"
+        );
         let statement = client.prepare_cached(&one).await?;
         let row = client.query_opt(&statement, &[&company.uuid(), &id.uuid()]).await?;
         row.as_ref().map(rows::history).transpose()
@@ -101,7 +101,8 @@ impl Histories for Postgres {
         let client = self.database.reader().await?;
         let below = if before.is_some() { "and d.id < $3" } else { "and $3::uuid is null" };
         let sql = format!(
-            "{WHOLE} where d.company_id = $1 and d.endpoint_id = $2 {below}
+            "select {HISTORY} from deliveries d {AROUND}
+             where d.company_id = $1 and d.endpoint_id = $2 {below}
              order by d.id desc limit $4"
         );
         let statement = client.prepare_cached(&sql).await?;
@@ -136,14 +137,14 @@ async fn understand(client: &Transaction, list: &DeliveryList) -> Result<Option<
 
 /// The ids of a page are found first, on the index alone where the order is theirs.
 async fn page(client: Transaction, list: &DeliveryList, search: &Search) -> Result<Page<History>> {
-    let filter = match search {
-        Search::All => "",
+    let matching = match search {
+        Search::All => LISTED,
         Search::Type(_) => OF_TYPE,
         Search::Id(_) => OF_ID,
     };
     let total = match search {
         Search::All => TOTAL.to_owned(),
-        _ => format!("select count(*) {LISTED} {filter}"),
+        _ => format!("select count(*) {matching}"),
     };
     let (company, endpoint) = (list.company.uuid(), list.endpoint.uuid());
     let mut of_list: Vec<&(dyn ToSql + Sync)> = vec![&company, &endpoint];
@@ -156,8 +157,10 @@ async fn page(client: Transaction, list: &DeliveryList, search: &Search) -> Resu
     let of_page = [of_list.as_slice(), &[&skip, &limit]].concat();
     let (order, last) = (order_by(list.sort, list.order), of_page.len());
     let page = format!(
-        "{WHOLE} where d.company_id = $1 and d.id = any (array(
-             select d.id {LISTED} {filter} order by {order} offset ${} limit ${last}))
+        "with page as materialized (
+             select d.id {matching} order by {order} offset ${} limit ${last})
+         select {HISTORY} from page
+         join deliveries d on d.company_id = $1 and d.id = page.id {AROUND}
          order by {order}",
         last - 1
     );

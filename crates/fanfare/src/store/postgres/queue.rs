@@ -23,38 +23,41 @@ use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Result, Want
 const RECOVER: &str =
     "update deliveries set claimed = false, due_at = $1 where state = 0 and claimed";
 
+/// As in `record`, the state is not asked for.
 const RELEASE: &str = "
     update deliveries d set claimed = false, due_at = $4
     from (select * from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as c (company_id, id, fence)
           order by company_id, id) c
     where d.company_id = c.company_id and d.id = c.id and d.fence = c.fence
-      and d.claimed and d.state = 0";
+      and d.claimed";
 
 /// Each lane gives its longest due; rivals are sent to rows of their own by `skip locked`.
 const CLAIM: &str = concat!(
-    "with due as materialized (
-        select w.n, d.company_id, d.id, d.due_at
-        from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[])
+    "with lane as materialized (
+        select w.n, w.room, ",
+    endpoint_columns!(),
+    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[])
              as w (n, company_id, endpoint_id, room)
         join endpoints e on e.company_id = w.company_id and e.id = w.endpoint_id
-        cross join lateral (
-            select d.company_id, d.id, d.due_at from deliveries d
-            where d.company_id = w.company_id and d.endpoint_id = w.endpoint_id
-              and d.state = 0 and d.due_at <= $5
-            order by d.due_at, d.id limit w.room for update skip locked) d
         where e.disabled_at is null and e.deleted_at is null),
+    due as materialized (
+        select l.n, d.company_id, d.id, d.due_at
+        from lane l cross join lateral (
+            select d.company_id, d.id, d.due_at from deliveries d
+            where d.company_id = l.company_id and d.endpoint_id = l.endpoint_id
+              and d.state = 0 and d.due_at <= $5
+            order by d.due_at, d.id limit l.room for update skip locked) d),
     taken as (
         update deliveries d set fence = d.fence + 1, due_at = $6, claimed = true
         from due where d.company_id = due.company_id and d.id = due.id
-        returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.endpoint_id,
-                  d.event_id, d.fence, d.attempts, d.shape)
+        returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.event_id, d.fence,
+                  d.attempts, d.shape)
     select t.n, t.id as delivery_id, t.fence, t.attempts, t.shape, ",
     event_columns!(),
-    ", ",
-    endpoint_columns!(),
-    " from taken t
+    ", l.*
+    from taken t
     join events v on v.company_id = t.company_id and v.id = t.event_id
-    join endpoints e on e.company_id = t.company_id and e.id = t.endpoint_id
+    join lane l on l.n = t.n
     order by t.n, t.was_due_at, t.id"
 );
 

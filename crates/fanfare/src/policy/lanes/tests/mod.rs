@@ -1,0 +1,399 @@
+//! Lanes, in the domain's words.
+
+mod model;
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use url::Url;
+use uuid::Uuid;
+
+use super::*;
+use crate::model::{CompanyId, DeliveryId, Disabled, Event, EventId, SealedSecret, Shape};
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+const SECOND: Duration = Duration::from_secs(1);
+static URL: LazyLock<Url> = LazyLock::new(|| "https://shop.example/hooks".parse().unwrap());
+
+fn small() -> Limits {
+    let (lease, attempt) = (Duration::from_secs(60), Duration::from_secs(10));
+    Limits { in_flight: 8, lane_in_flight: 20, window: 8, window_bytes: 1000, lease, attempt }
+}
+
+fn wide() -> Limits {
+    Limits { in_flight: 1000, ..small() }
+}
+
+fn key(company: u128, endpoint: u128) -> LaneKey {
+    LaneKey {
+        company: CompanyId::from_uuid(Uuid::from_u128(company)),
+        endpoint: EndpointId::from_uuid(Uuid::from_u128(endpoint)),
+    }
+}
+
+fn endpoint(key: LaneKey) -> Endpoint {
+    Endpoint {
+        id: key.endpoint,
+        company: key.company,
+        url: URL.clone(),
+        secret: SealedSecret(Vec::new()),
+        events: Vec::new(),
+        shape: Shape::default(),
+        max_retries: 5,
+        disabled: None,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+fn disabled(key: LaneKey, at: Timestamp) -> Endpoint {
+    let disabled = Some(Disabled { at, reason: "off".into() });
+    Endpoint { disabled, updated_at: at, ..endpoint(key) }
+}
+
+fn claim_of_bytes(key: LaneKey, bytes: usize) -> Claim {
+    let event = Event {
+        id: EventId::new(NOW),
+        company: key.company,
+        event_type: "order.created".parse().unwrap(),
+        payload: Bytes::from(vec![b'1'; bytes]),
+        created_at: NOW,
+    };
+    Claim {
+        delivery: DeliveryId::new(NOW),
+        fence: 1,
+        attempts: 0,
+        shape: Shape::default(),
+        event: Arc::new(event),
+        endpoint: Arc::new(endpoint(key)),
+    }
+}
+
+fn claim(key: LaneKey) -> Claim {
+    claim_of_bytes(key, 1)
+}
+
+/// Lanes that hold so many claims each.
+fn holding(limits: Limits, claims: &[(LaneKey, usize)]) -> Lanes {
+    let mut lanes = Lanes::new(limits);
+    for (key, count) in claims {
+        for _ in 0..*count {
+            assert!(lanes.claimed(claim(*key), NOW).is_none());
+        }
+    }
+    lanes
+}
+
+/// Sends until nobody may send any more; returns for which lanes.
+fn send_all(lanes: &mut Lanes, now: Timestamp) -> Vec<LaneKey> {
+    std::iter::from_fn(|| lanes.next_claim(now)).map(|claim| claim.endpoint.lane()).collect()
+}
+
+fn end(lanes: &mut Lanes, key: LaneKey, well: bool) {
+    lanes.ended(key, well);
+    lanes.recorded();
+}
+
+#[test]
+fn companies_take_turns_and_so_do_the_endpoints_of_each() {
+    let (a1, a2, b1) = (key(1, 1), key(1, 2), key(2, 3));
+    let mut lanes = holding(wide(), &[(a1, 4), (a2, 2), (b1, 2)]);
+    assert_eq!(send_all(&mut lanes, NOW), [a1, b1, a2, b1, a1, a2, a1, a1]);
+}
+
+#[test]
+fn an_unknown_endpoint_starts_small_grows_with_success_and_halves_with_failure() {
+    let only = key(1, 1);
+    let mut lanes = holding(wide(), &[(only, 100)]);
+    assert_eq!(send_all(&mut lanes, NOW).len(), 16);
+    end(&mut lanes, only, true);
+    assert_eq!(send_all(&mut lanes, NOW).len(), 2, "its place and one more");
+    for _ in 0..10 {
+        end(&mut lanes, only, true);
+    }
+    assert_eq!(send_all(&mut lanes, NOW).len(), 10 + 3, "up to twenty");
+    end(&mut lanes, only, false);
+    assert_eq!(send_all(&mut lanes, NOW).len(), 0, "ten may be in flight, nineteen are");
+    for _ in 0..18 {
+        end(&mut lanes, only, false);
+    }
+    assert_eq!(send_all(&mut lanes, NOW).len(), 0, "one is in flight");
+    end(&mut lanes, only, false);
+    assert_eq!(send_all(&mut lanes, NOW).len(), 1);
+}
+
+#[test]
+fn a_place_in_the_turns_is_worth_nothing_once_the_cap_has_shrunk() {
+    let only = key(1, 1);
+    let mut lanes = holding(wide(), &[(only, 30)]);
+    for _ in 0..15 {
+        lanes.next_claim(NOW).unwrap();
+    }
+    end(&mut lanes, only, false);
+    assert!(lanes.next_claim(NOW).is_none(), "fourteen are in flight, eight may be");
+}
+
+#[test]
+fn attempts_in_flight_are_bounded_and_shared_so_that_every_company_finds_a_place() {
+    let companies: Vec<LaneKey> = (0..6).map(|n| key(n, n)).collect();
+    let mut lanes = Lanes::new(small());
+    let mut in_flight = Vec::new();
+    for company in &companies {
+        for _ in 0..8 {
+            lanes.claimed(claim(*company), NOW);
+        }
+        in_flight.push(send_all(&mut lanes, NOW).len());
+    }
+    // What the first leave free, the later ones take in turn.
+    assert_eq!(in_flight, [4, 2, 1, 1, 0, 0]);
+    end(&mut lanes, companies[0], false);
+    assert_eq!(send_all(&mut lanes, NOW), [companies[4]]);
+}
+
+#[test]
+fn results_that_wait_for_the_disk_are_bounded() {
+    let only = key(1, 1);
+    let mut lanes = Lanes::new(small());
+    let mut sent = 0;
+    for _ in 0..100 {
+        lanes.claimed(claim(only), NOW);
+        if lanes.next_claim(NOW).is_some() {
+            lanes.ended(only, true);
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, 8 * UNRECORDED_FACTOR);
+    lanes.recorded();
+    assert!(lanes.next_claim(NOW).is_some());
+}
+
+#[test]
+fn a_full_window_admits_nothing_and_is_filled_once_it_is_half_empty() {
+    let only = key(1, 1);
+    let mut lanes = holding(wide(), &[(only, 7)]);
+    assert!(lanes.admits(only.endpoint, NOW));
+    lanes.claimed(claim(only), NOW);
+    assert!(!lanes.admits(only.endpoint, NOW));
+
+    lanes.stored(only, NOW);
+    assert!(lanes.rooms(NOW, 9).is_empty());
+    for _ in 0..3 {
+        lanes.next_claim(NOW).unwrap();
+        assert!(!lanes.sooner());
+    }
+    lanes.next_claim(NOW).unwrap();
+    assert!(lanes.sooner(), "whoever fills lanes must hear of it");
+    assert_eq!(lanes.next_fill(), Some(NOW));
+    assert_eq!(lanes.rooms(NOW, 9), [Room { key: only, limit: 4 }]);
+    assert!(!lanes.admits(only.endpoint, NOW), "what comes now comes later");
+    lanes.filled(only, None);
+    assert!(lanes.admits(only.endpoint, NOW));
+}
+
+#[test]
+fn what_waits_in_the_store_is_asked_for_when_it_falls_due() {
+    let (first, second) = (key(1, 1), key(1, 2));
+    let mut lanes = Lanes::new(small());
+    let later = NOW.plus(SECOND);
+    lanes.stored(second, later);
+    assert!(lanes.sooner());
+    lanes.stored(second, later.plus(SECOND));
+    assert!(!lanes.sooner());
+    lanes.stored(first, NOW);
+    assert!(lanes.sooner());
+    assert!(lanes.admits(second.endpoint, NOW), "nothing of it is due yet");
+    assert!(!lanes.admits(second.endpoint, later), "what is due goes first");
+
+    assert_eq!(lanes.next_fill(), Some(NOW));
+    assert_eq!(lanes.rooms(NOW, 9), [Room { key: first, limit: 8 }]);
+    assert_eq!(lanes.next_fill(), Some(later));
+    lanes.filled(first, Some(later));
+    assert_eq!(lanes.rooms(later, 1).len(), 1);
+    assert_eq!(lanes.rooms(later, 9).len(), 1);
+}
+
+#[test]
+fn the_store_is_not_asked_for_everything_at_once() {
+    let mut lanes = Lanes::new(Limits { window: 1000, ..small() });
+    for n in 0..10 {
+        lanes.stored(key(n, n), NOW);
+    }
+    let limits: Vec<u32> = lanes.rooms(NOW, 64).iter().map(|room| room.limit).collect();
+    assert_eq!(limits, [1000, 1000, 48]);
+}
+
+#[test]
+fn bytes_are_shared_so_that_every_lane_may_take_something() {
+    let (hog, other) = (key(1, 1), key(2, 2));
+    let mut lanes = holding(small(), &[]);
+    lanes.claimed(claim_of_bytes(hog, 490), NOW);
+    assert!(lanes.admits(hog.endpoint, NOW));
+    lanes.claimed(claim_of_bytes(hog, 490), NOW);
+    assert!(!lanes.admits(hog.endpoint, NOW), "it holds more than is left");
+    lanes.stored(hog, NOW);
+    assert!(lanes.rooms(NOW, 9).is_empty());
+
+    lanes.claimed(claim_of_bytes(other, 490), NOW);
+    assert!(!lanes.admits(other.endpoint, NOW), "all are taken");
+    assert!(lanes.admits(key(2, 3).endpoint, NOW), "but who has none may take one");
+
+    lanes.next_claim(NOW).unwrap();
+    lanes.next_claim(NOW).unwrap();
+    assert!(lanes.sooner());
+    assert_eq!(lanes.rooms(NOW, 9), [Room { key: hog, limit: 7 }]);
+}
+
+#[test]
+fn a_disabled_endpoint_gives_its_claims_back_and_is_filled_when_enabled() {
+    let only = key(1, 1);
+    let mut lanes = holding(small(), &[(only, 8)]);
+    lanes.stored(only, NOW);
+    let later = NOW.plus(SECOND);
+    assert_eq!(lanes.changed(disabled(only, later), later).len(), 8);
+    assert!(lanes.next_claim(later).is_none());
+    assert!(lanes.claimed(claim(only), NOW).is_some(), "a claim that was on its way");
+
+    let enabled = Endpoint { updated_at: later, ..endpoint(only) };
+    assert!(lanes.changed(enabled, later).is_empty());
+    lanes.stored(only, later);
+    assert_eq!(lanes.rooms(later, 9), [Room { key: only, limit: 8 }]);
+}
+
+#[test]
+fn claims_go_by_what_their_endpoint_is_now_whenever_they_arrive() {
+    let only = key(1, 1);
+    let at = NOW.plus(SECOND);
+    let moved =
+        Endpoint { url: "https://new.example/".parse().unwrap(), updated_at: at, ..endpoint(only) };
+    let mut lanes = holding(small(), &[(only, 1)]);
+    lanes.changed(moved.clone(), at);
+    lanes.claimed(claim(only), at);
+    for _ in 0..2 {
+        assert_eq!(lanes.next_claim(at).unwrap().endpoint.url, moved.url);
+        end(&mut lanes, only, true);
+    }
+    assert!(lanes.lanes.is_empty());
+    lanes.claimed(claim(only), at);
+    assert_eq!(lanes.next_claim(at).unwrap().endpoint.url, moved.url);
+
+    // Long after, a claim that knows better is believed.
+    let newest = Endpoint { updated_at: at.plus(SECOND), ..endpoint(only) };
+    let mut fresh = claim(only);
+    fresh.endpoint = Arc::new(newest.clone());
+    lanes.claimed(fresh, at);
+    assert_eq!(lanes.next_claim(at).unwrap().endpoint.url, newest.url);
+}
+
+#[test]
+fn a_claim_whose_lease_may_end_too_soon_is_left_to_the_store() {
+    let only = key(1, 1);
+    let mut lanes = holding(small(), &[(only, 8)]);
+    let last = NOW.plus(Duration::from_secs(50));
+    assert!(lanes.next_claim(last).is_some());
+    assert!(lanes.next_claim(last.plus(Duration::from_millis(1))).is_none());
+    let lease_end = NOW.plus(Duration::from_secs(60));
+    assert_eq!(lanes.next_fill(), Some(lease_end));
+    assert_eq!(lanes.rooms(lease_end, 9), [Room { key: only, limit: 8 }]);
+}
+
+#[test]
+fn a_lane_whose_results_the_store_refuses_is_not_filled() {
+    let only = key(1, 1);
+    let mut lanes = holding(small(), &[(only, 1)]);
+    lanes.next_claim(NOW).unwrap();
+    lanes.ended(only, true);
+    lanes.refused(only);
+    lanes.stored(only, NOW);
+    assert!(lanes.rooms(NOW, 9).is_empty());
+    lanes.settled(only);
+    lanes.recorded();
+    assert!(lanes.sooner());
+    assert_eq!(lanes.rooms(NOW, 9).len(), 1);
+}
+
+#[test]
+fn a_lane_with_nothing_to_do_is_forgotten_however_it_came_to_that() {
+    let mut lanes = Lanes::new(wide());
+    for n in 0..100 {
+        let lane = key(n % 7, n);
+        let at = NOW.plus(SECOND);
+        lanes.claimed(claim(lane), NOW);
+        match n % 4 {
+            0 => drop(lanes.changed(disabled(lane, at), at)),
+            1 => lanes.stored(lane, NOW),
+            _ => {}
+        }
+    }
+    while let Some(claim) = lanes.next_claim(NOW) {
+        end(&mut lanes, claim.endpoint.lane(), false);
+    }
+    for room in lanes.rooms(NOW, 1000) {
+        lanes.filled(room.key, None);
+    }
+    assert!(lanes.next_claim(NOW).is_none());
+    assert!(lanes.lanes.is_empty(), "{:?}", lanes.lanes);
+    assert!(lanes.due.is_empty());
+    assert_eq!((lanes.turns.len(), lanes.window_bytes, lanes.in_flight), (0, 0, 0));
+    assert_eq!(lanes.recent.len(), 25);
+    assert!(lanes.rooms(NOW.plus(Duration::from_mins(5)), 1).is_empty());
+    assert_eq!(lanes.recent.len(), 0);
+}
+
+#[test]
+fn a_lane_that_was_emptied_while_it_had_a_place_gets_no_second_one() {
+    let (only, other) = (key(1, 1), key(1, 2));
+    let mut lanes = holding(wide(), &[(only, 1)]);
+    lanes.changed(disabled(only, NOW), NOW);
+    lanes.changed(endpoint(only), NOW);
+    for _ in 0..3 {
+        lanes.claimed(claim(only), NOW);
+        lanes.claimed(claim(other), NOW);
+    }
+    assert_eq!(send_all(&mut lanes, NOW), [only, other, only, other, only, other]);
+}
+
+#[test]
+fn at_the_end_every_claim_is_given_back() {
+    let (a, b) = (key(1, 1), key(2, 2));
+    let mut lanes = holding(wide(), &[(a, 3), (b, 2)]);
+    lanes.next_claim(NOW).unwrap();
+    assert_eq!(lanes.clear().len(), 4);
+    assert!(lanes.next_claim(NOW).is_none());
+    assert_eq!(lanes.in_flight, 1);
+}
+
+#[test]
+fn the_oldest_due_is_the_one_that_could_be_sent_the_longest() {
+    let (a, b) = (key(1, 1), key(2, 2));
+    let mut lanes = Lanes::new(small());
+    assert_eq!(lanes.oldest_due(NOW), None);
+    lanes.stored(a, NOW.plus(SECOND));
+    assert_eq!(lanes.oldest_due(NOW), None);
+    lanes.claimed(claim(b), NOW);
+    assert_eq!(lanes.oldest_due(NOW.plus(SECOND)), Some(NOW));
+    lanes.next_claim(NOW).unwrap();
+    assert_eq!(lanes.oldest_due(NOW.plus(SECOND)), Some(NOW.plus(SECOND)));
+}
+
+#[test]
+fn a_week_of_a_hundred_thousand_endpoints_passes_quickly() {
+    const ENDPOINTS: u64 = 100_000;
+    let mut lanes = Lanes::new(Limits::default());
+    let minute = |n: u64| NOW.plus(Duration::from_mins(n * 7 % (7 * 24 * 60)));
+    for n in 0..ENDPOINTS {
+        lanes.stored(key(u128::from(n % 1000), u128::from(n)), minute(n));
+    }
+    let mut sent = 0;
+    while let Some(now) = lanes.next_fill() {
+        for room in lanes.rooms(now, 64) {
+            lanes.claimed(claim(room.key), now);
+            lanes.filled(room.key, None);
+        }
+        while let Some(claim) = lanes.next_claim(now) {
+            end(&mut lanes, claim.endpoint.lane(), sent % 3 != 0);
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, ENDPOINTS);
+    assert!(lanes.lanes.is_empty());
+}

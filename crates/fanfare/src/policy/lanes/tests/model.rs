@@ -1,0 +1,316 @@
+//! Lanes under random events, against a simple store: every claim in is a claim out, limits hold,
+//! nobody starves, nothing is sent twice, and everything is sent in the end.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ENDPOINTS: u128 = 6;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Emit(u128, usize),
+    Send(usize),
+    End(usize, bool),
+    Fill(usize),
+    Pass(u64),
+    Disable(u128),
+    Enable(u128),
+    RefuseResult(usize),
+    Sweep,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..ENDPOINTS, 1..60_usize).prop_map(|(endpoint, bytes)| Step::Emit(endpoint, bytes)),
+        4 => (1..6_usize).prop_map(Step::Send),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(which, well)| Step::End(which, well)),
+        3 => (1..4_usize).prop_map(Step::Fill),
+        2 => (1..30_u64).prop_map(Step::Pass),
+        1 => (0..ENDPOINTS).prop_map(Step::Disable),
+        1 => (0..ENDPOINTS).prop_map(Step::Enable),
+        1 => any::<usize>().prop_map(Step::RefuseResult),
+        1 => Just(Step::Sweep),
+    ]
+}
+
+/// A delivery as the store knows it.
+struct Row {
+    key: LaneKey,
+    bytes: usize,
+    due: Timestamp,
+    fence: u64,
+    claimed: bool,
+}
+
+struct World {
+    lanes: Lanes,
+    now: Timestamp,
+    rows: BTreeMap<DeliveryId, Row>,
+    off: [bool; ENDPOINTS as usize],
+    in_flight: Vec<(Timestamp, Claim)>,
+    refused: Vec<Claim>,
+}
+
+fn key_of(endpoint: u128) -> LaneKey {
+    key(endpoint % 3, endpoint)
+}
+
+fn number(key: LaneKey) -> usize {
+    usize::try_from(key.endpoint.uuid().as_u128()).unwrap()
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            lanes: Lanes::new(Limits { lane_in_flight: 4, ..small() }),
+            now: NOW,
+            rows: BTreeMap::new(),
+            off: [false; ENDPOINTS as usize],
+            in_flight: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Emit(endpoint, bytes) => self.emit(endpoint, bytes),
+            Step::Send(count) => self.send_some(count),
+            Step::End(which, well) if !self.in_flight.is_empty() => {
+                self.end(which % self.in_flight.len(), well);
+            }
+            Step::RefuseResult(which) if !self.in_flight.is_empty() => {
+                self.refuse(which % self.in_flight.len());
+            }
+            Step::End(..) | Step::RefuseResult(_) => {}
+            Step::Fill(lanes) => self.fill(lanes),
+            Step::Pass(secs) => self.pass(Duration::from_secs(secs)),
+            Step::Disable(endpoint) => self.switch(endpoint, true),
+            Step::Enable(endpoint) => self.switch(endpoint, false),
+            Step::Sweep => self.sweep(),
+        }
+    }
+
+    fn emit(&mut self, endpoint: u128, bytes: usize) {
+        let key = key_of(endpoint);
+        if self.off[number(key)] {
+            return;
+        }
+        let claim = claim_of_bytes(key, bytes);
+        let claimed = self.lanes.admits(key.endpoint, self.now);
+        let due = if claimed { self.now.plus(self.lanes.limits.lease) } else { self.now };
+        let row = Row { key, bytes, due, fence: u64::from(claimed), claimed };
+        self.rows.insert(claim.delivery, row);
+        if claimed {
+            assert!(self.lanes.claimed(claim, self.now).is_none());
+        } else {
+            self.lanes.stored(key, self.now);
+        }
+    }
+
+    fn send(&mut self) -> bool {
+        let Some(claim) = self.lanes.next_claim(self.now) else {
+            self.nobody_starves();
+            return false;
+        };
+        let row = &self.rows[&claim.delivery];
+        assert_eq!((row.fence, row.claimed), (claim.fence, true), "its lease has not ended");
+        assert!(!self.off[number(row.key)], "its endpoint is enabled");
+        let twice = self.in_flight.iter().map(|(_, other)| other).chain(&self.refused);
+        assert!(twice.clone().all(|other| other.delivery != claim.delivery), "sent once at a time");
+        self.in_flight.push((self.now, claim));
+        true
+    }
+
+    fn send_some(&mut self, count: usize) {
+        for _ in 0..count {
+            self.send();
+        }
+    }
+
+    fn nobody_starves(&self) {
+        let limits = &self.lanes.limits;
+        if self.lanes.unrecorded >= limits.in_flight * UNRECORDED_FACTOR {
+            return;
+        }
+        let free = limits.in_flight - self.in_flight.len();
+        for lane in self.lanes.lanes.values() {
+            let company =
+                |(_, claim): &&(Timestamp, Claim)| claim.endpoint.company == lane.key.company;
+            let share = self.in_flight.iter().filter(company).count();
+            let can_send = !lane.window.is_empty() && lane.in_flight < lane.cap && share < free;
+            assert!(!can_send, "{lane:?} could send");
+        }
+    }
+
+    fn end(&mut self, which: usize, well: bool) {
+        let (_, claim) = self.in_flight.swap_remove(which);
+        let key = claim.endpoint.lane();
+        self.lanes.ended(key, well);
+        self.record(&claim, well);
+        self.lanes.recorded();
+    }
+
+    fn record(&mut self, claim: &Claim, well: bool) {
+        let row = self.rows.get_mut(&claim.delivery).unwrap();
+        assert_eq!((row.fence, row.claimed), (claim.fence, true), "a result never comes too late");
+        if well {
+            self.rows.remove(&claim.delivery);
+        } else {
+            row.due = self.now.plus(SECOND * 5);
+            row.claimed = false;
+            self.lanes.stored(claim.endpoint.lane(), row.due);
+        }
+    }
+
+    fn refuse(&mut self, which: usize) {
+        let (_, claim) = self.in_flight.swap_remove(which);
+        self.lanes.ended(claim.endpoint.lane(), true);
+        self.lanes.refused(claim.endpoint.lane());
+        self.refused.push(claim);
+    }
+
+    fn settle(&mut self) {
+        for claim in std::mem::take(&mut self.refused) {
+            self.record(&claim, true);
+            self.lanes.settled(claim.endpoint.lane());
+            self.lanes.recorded();
+        }
+    }
+
+    fn fill(&mut self, limit: usize) {
+        for room in self.lanes.rooms(self.now, limit) {
+            let held = self.claim(room);
+            self.give_back(&held);
+        }
+    }
+
+    fn claim(&mut self, room: Room) -> Vec<Claim> {
+        if self.off[number(room.key)] {
+            self.lanes.filled(room.key, None);
+            return Vec::new();
+        }
+        let mut due: Vec<(Timestamp, DeliveryId)> = self.waiting(room.key);
+        due.retain(|(due, _)| *due <= self.now);
+        due.truncate(room.limit as usize);
+        let mut held = Vec::new();
+        for (_, delivery) in due {
+            let row = self.rows.get_mut(&delivery).unwrap();
+            row.fence += 1;
+            row.claimed = true;
+            row.due = self.now.plus(self.lanes.limits.lease);
+            let claim = Claim { delivery, fence: row.fence, ..claim_of_bytes(room.key, row.bytes) };
+            held.extend(self.lanes.claimed(claim, self.now));
+        }
+        let next = self.waiting(room.key).first().map(|(due, _)| *due);
+        self.lanes.filled(room.key, next);
+        held
+    }
+
+    fn waiting(&self, key: LaneKey) -> Vec<(Timestamp, DeliveryId)> {
+        let mine = self.rows.iter().filter(|(_, row)| row.key == key);
+        let mut waiting: Vec<_> = mine.map(|(id, row)| (row.due, *id)).collect();
+        waiting.sort();
+        waiting
+    }
+
+    fn give_back(&mut self, claims: &[Claim]) {
+        for claim in claims {
+            let row = self.rows.get_mut(&claim.delivery).unwrap();
+            if row.fence == claim.fence && row.claimed {
+                (row.claimed, row.due) = (false, self.now);
+                self.lanes.stored(row.key, self.now);
+            }
+        }
+    }
+
+    /// No attempt takes longer than it may.
+    fn pass(&mut self, time: Duration) {
+        let longest = self.lanes.limits.attempt;
+        let until = self.now.plus(time);
+        while let Some(late) = self.in_flight.iter().position(|(at, _)| at.plus(longest) <= until) {
+            self.end(late, late % 2 == 0);
+        }
+        self.now = until;
+    }
+
+    fn switch(&mut self, endpoint: u128, off: bool) {
+        let key = key_of(endpoint);
+        self.off[number(key)] = off;
+        let at = self.now;
+        let present = if off {
+            disabled(key, at)
+        } else {
+            Endpoint { updated_at: at, ..super::endpoint(key) }
+        };
+        let held = self.lanes.changed(present, at);
+        self.give_back(&held);
+        if !off {
+            self.lanes.stored(key, at);
+        }
+    }
+
+    fn sweep(&mut self) {
+        for endpoint in 0..ENDPOINTS {
+            let key = key_of(endpoint);
+            if let (false, Some((due, _))) = (self.off[number(key)], self.waiting(key).first()) {
+                self.lanes.stored(key, *due);
+            }
+        }
+    }
+
+    fn limits_hold(&self) {
+        let (lanes, limits) = (&self.lanes, &self.lanes.limits);
+        assert_eq!(lanes.in_flight, self.in_flight.len());
+        assert_eq!(lanes.unrecorded, self.refused.len());
+        assert!(lanes.in_flight <= limits.in_flight);
+        let bytes: usize = lanes.lanes.values().map(|lane| lane.bytes).sum();
+        assert_eq!(lanes.window_bytes, bytes);
+        for lane in lanes.lanes.values() {
+            let window = lane.window.iter().map(|waiting| waiting.claim.event.payload.len());
+            assert_eq!(lane.bytes, window.sum::<usize>());
+            assert!(lane.window.len() <= limits.window);
+            assert!(lane.in_flight <= CAP_AT_START);
+        }
+        for (due, endpoint) in &lanes.due {
+            assert_eq!(lanes.lanes[endpoint].store_due, Some(*due));
+        }
+    }
+
+    /// Everything goes well from here on.
+    fn settle_down(&mut self) {
+        (0..ENDPOINTS).for_each(|endpoint| self.switch(endpoint, false));
+        self.settle();
+        for _ in 0..1000 {
+            self.fill(64);
+            while self.send() {}
+            while !self.in_flight.is_empty() {
+                self.end(0, true);
+                while self.send() {}
+            }
+            let Some(next) = self.lanes.next_fill() else { break };
+            self.now = self.now.max(next);
+        }
+        // Claims that the lanes were not told of are due when their leases end.
+        assert!(self.rows.is_empty(), "{} are left", self.rows.len());
+        self.fill(64);
+        assert!(self.lanes.lanes.is_empty(), "{:?}", self.lanes.lanes);
+        assert_eq!((self.lanes.turns.len(), self.lanes.window_bytes), (0, 0));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_claim_in_is_a_claim_out(steps in proptest::collection::vec(step(), 1..400)) {
+        let mut world = World::new();
+        for step in &steps {
+            world.take(step);
+            world.limits_hold();
+        }
+        world.settle_down();
+    }
+}
