@@ -1,6 +1,6 @@
 //! The server as a whole: store, engine, tokens and HTTP, started and stopped in order.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,16 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
             "{address} cannot be listened on: {error}; choose another address with --listen"
         ))
     })
+}
+
+/// Where a server that listens on `listen` is reached from the same machine.
+pub(crate) fn nearest(listen: SocketAddr) -> SocketAddr {
+    let address = match listen.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        named => named,
+    };
+    SocketAddr::new(address, listen.port())
 }
 
 impl Server {

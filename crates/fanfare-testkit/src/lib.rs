@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod contract;
+pub mod postgres;
 pub mod process;
 pub mod producers;
 pub mod receiver;

@@ -1,8 +1,8 @@
 //! Load: clients that emit one event after the other, also while the server dies and comes back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::Method;
 use tokio::sync::watch;
@@ -23,36 +23,43 @@ pub struct Shop {
 /// Clients at work.
 pub struct Producers {
     server: watch::Sender<Option<SocketAddr>>,
-    accepted: Arc<watch::Sender<u64>>,
-    ids: JoinSet<Outcome>,
+    ledger: Arc<Ledger>,
+    clients: JoinSet<()>,
 }
 
 /// What producers got to know.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Outcome {
     /// The ids of accepted events, by the text that their payloads are.
     pub accepted: HashMap<String, String>,
     /// Texts of events whose emit was not answered.
-    pub unanswered: Vec<String>,
+    pub unanswered: HashSet<String>,
+}
+
+/// What producers share.
+struct Ledger {
+    outcome: Mutex<Outcome>,
+    accepted: watch::Sender<u64>,
 }
 
 impl Producers {
     /// Starts `count` clients. They wait for [`Producers::aim`].
     pub fn start(count: usize, shop: &Shop) -> Producers {
         let server = watch::Sender::new(None);
-        let accepted = Arc::new(watch::Sender::new(0));
-        let mut ids = JoinSet::new();
+        let ledger =
+            Arc::new(Ledger { outcome: Mutex::default(), accepted: watch::Sender::new(0) });
+        let mut clients = JoinSet::new();
         for number in 0..count {
             let producer = Producer {
                 number,
+                emitted: 0,
                 shop: shop.clone(),
                 server: server.subscribe(),
-                accepted: Arc::clone(&accepted),
-                outcome: Outcome::default(),
+                ledger: Arc::clone(&ledger),
             };
-            ids.spawn(producer.run());
+            clients.spawn(producer.run());
         }
-        Producers { server, accepted, ids }
+        Producers { server, ledger, clients }
     }
 
     /// Says where the server is now.
@@ -62,60 +69,67 @@ impl Producers {
 
     /// How many events were accepted so far.
     pub fn accepted(&self) -> u64 {
-        *self.accepted.borrow()
+        *self.ledger.accepted.borrow()
+    }
+
+    /// What is known so far.
+    pub fn outcome(&self) -> Outcome {
+        self.ledger.lock().clone()
     }
 
     /// Waits until `count` events were accepted in all.
     pub async fn wait_for(&self, count: u64) {
-        within(PATIENCE, &format!("{count} accepted events"), reached(&self.accepted, count)).await;
+        let reached = reached(&self.ledger.accepted, count);
+        within(PATIENCE, &format!("{count} accepted events"), reached).await;
     }
 
-    /// Lets every client finish what it is at.
+    /// Lets every client finish what it is at, and tells what is known in the end.
     pub async fn stop(self) -> Outcome {
         drop(self.server);
-        let mut all = Outcome::default();
-        for outcome in self.ids.join_all().await {
-            all.accepted.extend(outcome.accepted);
-            all.unanswered.extend(outcome.unanswered);
-        }
-        all
+        self.clients.join_all().await;
+        self.ledger.lock().clone()
+    }
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 struct Producer {
     number: usize,
+    emitted: u64,
     shop: Shop,
     server: watch::Receiver<Option<SocketAddr>>,
-    accepted: Arc<watch::Sender<u64>>,
-    outcome: Outcome,
+    ledger: Arc<Ledger>,
 }
 
 impl Producer {
-    async fn run(mut self) -> Outcome {
+    async fn run(mut self) {
         // An error of `changed` says that no other server will come.
         while self.server.changed().await.is_ok() {
             let Some(server) = *self.server.borrow_and_update() else { continue };
             let Ok(mut client) = Client::connect(server, &self.shop.token).await else { continue };
             while self.server.has_changed().is_ok() && self.emit(&mut client).await {}
         }
-        self.outcome
     }
 
     /// Emits one event. Returns whether the server still answers.
     async fn emit(&mut self, client: &mut Client) -> bool {
         let path = format!("/v1/companies/{}/events", self.shop.company);
-        let count = self.outcome.accepted.len() + self.outcome.unanswered.len();
-        let text = format!("producer {}, event {count}", self.number);
+        let text = format!("producer {}, event {}", self.number, self.emitted);
+        self.emitted += 1;
         let body = format!(r#"{{"type":"order.created","data":"{text}"}}"#);
         let answer = client.send(Method::POST, &path, body).await;
         let Ok((status, answer)) = answer else {
-            self.outcome.unanswered.push(text);
+            self.ledger.lock().unanswered.insert(text);
             return false;
         };
         assert_eq!(status, 202, "{answer}");
         let id = answer["id"].as_str().unwrap_or_default().to_owned();
-        self.outcome.accepted.insert(text, id);
-        self.accepted.send_modify(|accepted| *accepted += 1);
+        self.ledger.lock().accepted.insert(text, id);
+        self.ledger.accepted.send_modify(|accepted| *accepted += 1);
         true
     }
 }

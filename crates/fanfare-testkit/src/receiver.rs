@@ -151,15 +151,20 @@ impl Receiver {
         let enough = async {
             loop {
                 count.borrow_and_update();
-                let new = lock(&self.desk.arrivals)[shown..].to_vec();
-                shown += new.len();
-                if wanted(&new) {
+                if self.show(&mut shown, &mut wanted) {
                     return;
                 }
                 let _ = count.changed().await;
             }
         };
         within(PATIENCE, "what was waited for did not arrive", enough).await;
+    }
+
+    fn show(&self, shown: &mut usize, wanted: &mut impl FnMut(&[Arrival]) -> bool) -> bool {
+        let arrivals = lock(&self.desk.arrivals);
+        let new = &arrivals[*shown..];
+        *shown = arrivals.len();
+        wanted(new)
     }
 
     /// Waits until every connection of a sender that has died is over; what comes later is of its

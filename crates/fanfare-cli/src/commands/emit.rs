@@ -1,7 +1,7 @@
 //! `fanfare emit`: one event through a running server, with a token signed here.
 
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use url::{Host, Url};
 
 use super::token;
 use crate::failure::{Failure, Result};
+use crate::server::nearest;
 use crate::settings::{Settings, flags};
 use crate::{keys, out, runtime};
 
@@ -102,16 +103,6 @@ fn events_url(server: &str, listen: SocketAddr, company: CompanyId) -> Result<Ur
         "events",
     ]);
     Ok(url)
-}
-
-/// Where a server that listens on `listen` is reached from the same machine.
-fn nearest(listen: SocketAddr) -> SocketAddr {
-    let address = match listen.ip() {
-        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        named => named,
-    };
-    SocketAddr::new(address, listen.port())
 }
 
 /// Lets the server be reached wherever it is: whoever named it knows the machine.

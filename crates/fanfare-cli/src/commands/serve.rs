@@ -10,7 +10,7 @@ use fanfare_server::auth::AuthSettings;
 
 use crate::failure::Result;
 use crate::keys::{Keys, make_data_dir};
-use crate::server::{Plan, Server, bind};
+use crate::server::{Plan, Server, bind, nearest};
 use crate::settings::{Settings, flags};
 use crate::signals::Signals;
 use crate::{logs, out, runtime};
@@ -43,6 +43,7 @@ async fn serve(settings: Settings) -> Result {
         tracing::error!("{}; the process ends", failure.message());
         return Err(failure);
     }
+    server.engine().drain();
     tracing::info!("stopping: no new events; attempts in flight may end");
     server.stop(signals.next()).await?;
     tracing::info!("stopped");
@@ -53,7 +54,8 @@ async fn plan(settings: Settings) -> Result<Plan> {
     // A busy port is told before anything is made.
     let listener = bind(settings.listen).await?;
     let keys = Keys::load_or_make(&settings)?;
-    if settings.database_url.starts_with(&format!("sqlite:{}", settings.data_dir.display())) {
+    let store = settings.database_url.strip_prefix("sqlite:").map(Path::new);
+    if store.is_some_and(|path| path.starts_with(&settings.data_dir)) {
         make_data_dir(&settings.data_dir)?;
     }
     Ok(Plan {
@@ -78,12 +80,13 @@ async fn plan(settings: Settings) -> Result<Plan> {
 /// Says where everything is and what to do first.
 fn welcome(server: &Server, data_dir: &Path, database: &str) {
     let version = env!("CARGO_PKG_VERSION");
-    let url = format!("http://{}", server.address());
+    let address = server.address();
+    let url = format!("http://{}", nearest(address));
     let dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let company = CompanyId::new(SystemClock.now());
     let dir = dir.display();
     out::say(&format!(
-        "Fanfare {version} listens on {url}
+        "Fanfare {version} listens on http://{address}
 
   API        {url}/docs
   health     {url}/healthz, {url}/readyz, {url}/metrics

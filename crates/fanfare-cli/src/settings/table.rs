@@ -40,7 +40,7 @@ pub(crate) const TABLE: &[Setting] = &[
     ),
     setting(
         "database_url",
-        Words("`sqlite:{data_dir}/fanfare.db`"),
+        Value("sqlite:{data_dir}/fanfare.db"),
         "URL",
         "Where everything is kept: `sqlite:PATH` or `postgres://…`",
     ),
