@@ -35,7 +35,7 @@ impl Server {
     pub(crate) fn start_on(directory: TempDir) -> Self {
         let started = Instant::now();
         let mut child = command(&directory)
-            .args(["serve", "--listen", "127.0.0.1:0", "--allow-http", "true"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--allow-http=true"])
             .args(["--allow-networks", "127.0.0.0/8"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
