@@ -8,4 +8,5 @@ pub mod postgres;
 pub mod process;
 pub mod producers;
 pub mod receiver;
+pub mod road;
 pub mod wait;

@@ -11,6 +11,7 @@ use crate::metrics::Stopwatch;
 use crate::model::{
     Answer, Attempt, Claim, Disabled, Endpoint, LaneKey, Outcome, Record, Timestamp, Verdict,
 };
+use crate::policy::lanes::Ending;
 use crate::policy::retry;
 use crate::send::{self, Request};
 use crate::sign::Secret;
@@ -27,10 +28,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// least once, never lost.
 pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
     let slot = Slot::taken(&world, claim.endpoint.lane());
-    let Some((attempt, outcome_kind)) = attempt(&world, &claim).await else {
+    let Some(attempt) = attempt(&world, &claim).await else {
         return; // Cut by a stop: nothing is recorded, the next start delivers it.
     };
-    let unrecorded = slot.end(outcome_kind == Kind::Success);
+    let ending = ending(&attempt.outcome);
+    let unrecorded = slot.end(ending);
+    let withheld = (ending == Ending::Gone).then(|| Withheld(&world, claim.endpoint.lane()));
     // The lane may go on while the result is on its way to the disk.
     start_senders(&world);
 
@@ -45,19 +48,21 @@ pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
     );
     let record = Record { claim, attempt, verdict, at: now };
     save(&world, record).await;
-    drop(unrecorded);
+    drop((withheld, unrecorded));
     start_senders(&world);
 }
 
-#[derive(PartialEq, Eq, Clone, Copy)]
-enum Kind {
-    Success,
-    Failure,
+fn ending(outcome: &Outcome) -> Ending {
+    match outcome {
+        Outcome::Answered(Answer { status: 200..=299, .. }) => Ending::Well,
+        Outcome::Answered(Answer { status: 410, .. }) => Ending::Gone,
+        _ => Ending::Badly,
+    }
 }
 
 /// Makes the request of this attempt and waits for what becomes of it. `None` when the engine was
 /// told to cut it off.
-async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<(Attempt, Kind)> {
+async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<Attempt> {
     let started_at = world.clock.now();
     let number = claim.attempts + 1;
     if number == 1 {
@@ -82,10 +87,8 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<(Attempt, Kind)> {
         }
     };
     world.metrics.attempt.observe(duration.as_secs_f64());
-    let well = matches!(&outcome, Outcome::Answered(Answer { status: 200..=299, .. }));
     let url = claim.endpoint.url.to_string();
-    let attempt = Attempt { number, started_at, duration, url, headers, outcome };
-    Some((attempt, if well { Kind::Success } else { Kind::Failure }))
+    Some(Attempt { number, started_at, duration, url, headers, outcome })
 }
 
 async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
@@ -176,9 +179,9 @@ impl Slot {
         Slot { world: Arc::clone(world), lane, ended: false }
     }
 
-    fn end(mut self, well: bool) -> Unrecorded {
+    fn end(mut self, ending: Ending) -> Unrecorded {
         self.ended = true;
-        self.world.lanes().ended(self.lane, well);
+        self.world.lanes().ended(self.lane, ending);
         Unrecorded(Arc::clone(&self.world))
     }
 }
@@ -189,7 +192,7 @@ impl Drop for Slot {
             return;
         }
         let mut lanes = self.world.lanes();
-        lanes.ended(self.lane, false);
+        lanes.ended(self.lane, Ending::Badly);
         lanes.recorded();
         drop(lanes);
         if std::thread::panicking() {
@@ -202,6 +205,15 @@ impl Drop for Slot {
 impl Drop for Unrecorded {
     fn drop(&mut self) {
         self.0.lanes().recorded();
+    }
+}
+
+/// A lane that sends nothing while word that its endpoint is gone is on its way to the disk.
+struct Withheld<'a>(&'a World, LaneKey);
+
+impl Drop for Withheld<'_> {
+    fn drop(&mut self) {
+        self.0.lanes().resume(self.1);
     }
 }
 

@@ -9,18 +9,22 @@
 //! failure: an endpoint that hangs soon holds one sender, not all. Attempts in flight and bytes in
 //! memory are shared in the same way: nobody takes more than is left free for the others.
 
+mod lane;
 mod recent;
 #[cfg(test)]
 mod tests;
 mod turns;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Claim, Endpoint, EndpointId, LaneKey, Timestamp};
+use lane::{Lane, Waiting};
 use recent::Recent;
 use turns::Turns;
+
+pub use lane::Ending;
 
 /// How much at once.
 #[derive(Debug, Clone)]
@@ -54,8 +58,6 @@ impl Default for Limits {
     }
 }
 
-/// In flight for an endpoint that is not known yet.
-const CAP_AT_START: u32 = 16;
 /// Results that wait for the disk, as a multiple of attempts in flight, beyond which nothing new
 /// is sent: a disk that is full must not fill the memory.
 const UNRECORDED_FACTOR: usize = 4;
@@ -85,30 +87,6 @@ pub struct Lanes {
     in_flight: usize,
     unrecorded: usize,
     window_bytes: usize,
-}
-
-#[derive(Debug)]
-struct Lane {
-    key: LaneKey,
-    window: VecDeque<Waiting>,
-    /// Payload bytes in the window.
-    bytes: usize,
-    in_flight: u32,
-    cap: u32,
-    /// When the earliest delivery that is not in the window falls due.
-    store_due: Option<Timestamp>,
-    /// Whether the store is being asked for more.
-    filling: bool,
-    /// Results that the store has refused so far.
-    refused: u32,
-    /// Whether the lane has its place in the turns.
-    queued: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    since: Timestamp,
-    claim: Claim,
 }
 
 impl Lanes {
@@ -144,10 +122,10 @@ impl Lanes {
         if claim.endpoint.disabled.is_some() {
             return Some(claim);
         }
-        let lane = lane_of(&mut self.lanes, claim.endpoint.lane());
+        self.window_bytes += claim.event.payload.len();
+        let lane = self.lane(claim.endpoint.lane());
         let endpoint = lane.key.endpoint;
         lane.bytes += claim.event.payload.len();
-        self.window_bytes += claim.event.payload.len();
         lane.window.push_back(Waiting { since, claim });
         self.queue(endpoint);
         None
@@ -155,7 +133,7 @@ impl Lanes {
 
     /// Notes that something of this lane, in the store, falls due at `due_at`.
     pub fn stored(&mut self, key: LaneKey, due_at: Timestamp) {
-        let lane = lane_of(&mut self.lanes, key);
+        let lane = self.lane(key);
         if lane.store_due.is_none_or(|due| due_at < due) {
             let was = lane.store_due.replace(due_at);
             if let Some(was) = was {
@@ -185,18 +163,21 @@ impl Lanes {
         }
     }
 
-    /// An attempt has ended; its result goes to the disk now. `well` is whether it was a success.
-    pub fn ended(&mut self, key: LaneKey, well: bool) {
+    /// An attempt has ended; its result goes to the disk now.
+    pub fn ended(&mut self, key: LaneKey, ending: Ending) {
         self.in_flight -= 1;
         self.unrecorded += 1;
         self.turns.ended(key.company);
         let Some(lane) = self.lanes.get_mut(&key.endpoint) else { return };
-        lane.in_flight -= 1;
-        lane.cap = if well {
-            (lane.cap + 1).min(self.limits.lane_in_flight)
-        } else {
-            (lane.cap / 2).max(1)
-        };
+        lane.ended(ending, self.limits.lane_in_flight);
+        self.queue(key.endpoint);
+        self.forget_if_idle(key.endpoint);
+    }
+
+    /// What follows from [`Ending::Gone`] is on disk, or given up.
+    pub fn resume(&mut self, key: LaneKey) {
+        let Some(lane) = self.lanes.get_mut(&key.endpoint) else { return };
+        lane.cap = lane.cap.max(1);
         self.queue(key.endpoint);
         self.forget_if_idle(key.endpoint);
     }
@@ -209,7 +190,7 @@ impl Lanes {
     /// The store refuses a result for now. Until [`Lanes::settled`] the lane is not filled: the
     /// delivery, whose lease may end meanwhile, would be sent again.
     pub fn refused(&mut self, key: LaneKey) {
-        let lane = lane_of(&mut self.lanes, key);
+        let lane = self.lane(key);
         lane.refused += 1;
         if let Some(due) = lane.store_due {
             self.due.remove(&(due, key.endpoint));
@@ -218,7 +199,7 @@ impl Lanes {
 
     /// A result that the store had refused is on disk, or given up.
     pub fn settled(&mut self, key: LaneKey) {
-        lane_of(&mut self.lanes, key).refused -= 1;
+        self.lane(key).refused -= 1;
         self.wait_for_store(key.endpoint);
         self.forget_if_idle(key.endpoint);
     }
@@ -252,7 +233,7 @@ impl Lanes {
     /// A lane has been asked for; what it got was handed to [`Lanes::claimed`]. `next_due` is when
     /// the earliest of the rest falls due.
     pub fn filled(&mut self, key: LaneKey, next_due: Option<Timestamp>) {
-        lane_of(&mut self.lanes, key).filling = false;
+        self.lane(key).filling = false;
         if let Some(due) = next_due {
             self.stored(key, due);
         }
@@ -305,6 +286,10 @@ impl Lanes {
             stored.into_iter().chain(lane.window.front().map(|waiting| waiting.since)).min()
         };
         self.lanes.values().filter_map(oldest).min()
+    }
+
+    fn lane(&mut self, key: LaneKey) -> &mut Lane {
+        self.lanes.entry(key.endpoint).or_insert_with(|| Lane::new(key))
     }
 
     fn bytes_left(&self) -> usize {
@@ -373,30 +358,8 @@ impl Lanes {
 
     /// A lane with nothing to do costs no memory.
     fn forget_if_idle(&mut self, endpoint: EndpointId) {
-        let idle = |lane: &Lane| {
-            lane.window.is_empty()
-                && lane.in_flight == 0
-                && lane.store_due.is_none()
-                && lane.refused == 0
-                && !lane.filling
-                && !lane.queued
-        };
-        if self.lanes.get(&endpoint).is_some_and(idle) {
+        if self.lanes.get(&endpoint).is_some_and(Lane::is_idle) {
             self.lanes.remove(&endpoint);
         }
     }
-}
-
-fn lane_of(lanes: &mut HashMap<EndpointId, Lane>, key: LaneKey) -> &mut Lane {
-    lanes.entry(key.endpoint).or_insert_with(|| Lane {
-        key,
-        window: VecDeque::new(),
-        bytes: 0,
-        in_flight: 0,
-        cap: CAP_AT_START,
-        store_due: None,
-        filling: false,
-        refused: 0,
-        queued: false,
-    })
 }

@@ -90,7 +90,7 @@ fn send_all(lanes: &mut Lanes, now: Timestamp) -> Vec<LaneKey> {
 }
 
 fn end(lanes: &mut Lanes, key: LaneKey, well: bool) {
-    lanes.ended(key, well);
+    lanes.ended(key, if well { Ending::Well } else { Ending::Badly });
     lanes.recorded();
 }
 
@@ -158,7 +158,7 @@ fn results_that_wait_for_the_disk_are_bounded() {
     for _ in 0..100 {
         lanes.claimed(claim(only), NOW);
         if lanes.next_claim(NOW).is_some() {
-            lanes.ended(only, true);
+            lanes.ended(only, Ending::Well);
             sent += 1;
         }
     }
@@ -285,6 +285,21 @@ fn claims_go_by_what_their_endpoint_is_now_whenever_they_arrive() {
 }
 
 #[test]
+fn nothing_is_sent_to_who_is_gone_until_that_is_on_disk() {
+    let only = key(1, 1);
+    let mut lanes = holding(wide(), &[(only, 30)]);
+    assert_eq!(send_all(&mut lanes, NOW).len(), 16);
+    lanes.ended(only, Ending::Gone);
+    lanes.recorded();
+    for n in 0..15 {
+        end(&mut lanes, only, n % 2 == 0);
+    }
+    assert!(lanes.next_claim(NOW).is_none());
+    lanes.resume(only);
+    assert_eq!(send_all(&mut lanes, NOW), [only], "it was not so: it begins anew");
+}
+
+#[test]
 fn a_claim_whose_lease_may_end_too_soon_is_left_to_the_store() {
     let only = key(1, 1);
     let mut lanes = holding(small(), &[(only, 8)]);
@@ -301,7 +316,7 @@ fn a_lane_whose_results_the_store_refuses_is_not_filled() {
     let only = key(1, 1);
     let mut lanes = holding(small(), &[(only, 1)]);
     lanes.next_claim(NOW).unwrap();
-    lanes.ended(only, true);
+    lanes.ended(only, Ending::Well);
     lanes.refused(only);
     lanes.stored(only, NOW);
     assert!(lanes.rooms(NOW, 9).is_empty());

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::lanes::lane::CAP_AT_START;
 
 const ENDPOINTS: u128 = 6;
 
@@ -148,7 +149,7 @@ impl World {
     fn end(&mut self, which: usize, well: bool) {
         let (_, claim) = self.in_flight.swap_remove(which);
         let key = claim.endpoint.lane();
-        self.lanes.ended(key, well);
+        self.lanes.ended(key, if well { Ending::Well } else { Ending::Badly });
         self.record(&claim, well);
         self.lanes.recorded();
     }
@@ -167,7 +168,7 @@ impl World {
 
     fn refuse(&mut self, which: usize) {
         let (_, claim) = self.in_flight.swap_remove(which);
-        self.lanes.ended(claim.endpoint.lane(), true);
+        self.lanes.ended(claim.endpoint.lane(), Ending::Well);
         self.lanes.refused(claim.endpoint.lane());
         self.refused.push(claim);
     }

@@ -1,0 +1,136 @@
+//! How the engine behaves, in the domain's words: on any store, on a manual clock, with a scripted
+//! network. One function, one behaviour.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a behaviour that is not kept is a panic")]
+#![allow(clippy::cognitive_complexity, reason = "it counts every assertion and await as a branch")]
+
+mod arrivals;
+mod bench;
+mod deaths;
+mod network;
+mod pulse;
+mod retries;
+mod sequence;
+mod shares;
+mod switches;
+mod tapped;
+mod troubles;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fanfare::store::Store;
+
+pub use arrivals::*;
+pub use bench::{Bench, DELAYS, LEASE, PAYLOAD, START, SWEEP, event, switched, to_url};
+pub use deaths::*;
+pub use network::{Network, Reply, Sent};
+pub use retries::*;
+pub use sequence::*;
+pub use shares::*;
+pub use switches::*;
+pub use tapped::{Call, Moment, Tapped};
+pub use troubles::*;
+
+/// What a store stands on: it is there again after the process has died.
+#[async_trait]
+pub trait Ground: Send + Sync {
+    /// Opens the store, empty the first time.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// Turns every behaviour into a test. `$open` is an async function that gives an empty ground.
+#[macro_export]
+macro_rules! road {
+    ($open:path) => {
+        $crate::road! { @each $open,
+            an_accepted_event_is_delivered_once
+            everyone_who_listens_hears_of_it
+            what_arrives_is_what_was_emitted_and_signed
+            every_attempt_has_the_same_id_and_body
+            telling_an_event_twice_is_telling_it_once
+            an_event_goes_on_when_its_caller_hangs_up
+            a_change_goes_on_when_its_caller_hangs_up
+            nothing_is_sent_before_the_start
+
+            a_failing_endpoint_is_retried_on_schedule_until_it_recovers
+            retries_are_spread
+            a_delivery_out_of_retries_fails_with_the_reason
+            without_retries_the_first_failure_is_the_last
+            later_attempts_use_the_present_url_and_retries
+            retry_after_is_obeyed_in_both_forms_and_capped
+            a_redirect_is_a_failure
+            every_attempt_is_in_the_history
+
+            gone_fails_the_delivery_and_disables_the_endpoint
+            an_endpoint_enabled_after_a_410_goes_on_at_once
+            a_disabled_endpoint_holds_what_waits_and_hears_nothing
+            an_endpoint_disabled_with_a_backlog_goes_on_when_enabled
+            an_endpoint_disabled_and_enabled_at_once_goes_on_at_once
+            a_claim_on_its_way_goes_by_what_its_endpoint_is_now
+            deleting_an_endpoint_fails_what_waits
+            a_replay_has_the_same_id_and_is_marked
+
+            a_drained_engine_ends_what_is_in_flight_and_nothing_is_sent_twice
+            a_stop_cuts_what_outlasts_its_grace
+            what_waits_keeps_its_time_over_a_restart
+            a_crash_with_requests_on_the_wire_repeats_only_those
+            a_crash_before_the_result_is_on_disk_sends_again
+            a_crash_after_the_result_is_on_disk_sends_nothing
+            a_crash_right_after_accepting_loses_nothing
+            what_is_concluded_stays_concluded
+
+            a_hanging_endpoint_does_not_hold_up_the_others
+            a_loud_company_does_not_hold_up_another
+            a_heavy_backlog_does_not_hold_up_others
+            a_backlog_stays_in_the_store_and_drains_in_order
+            what_waits_longer_than_its_lease_is_not_sent_twice
+            a_newcomer_is_next
+
+            a_full_disk_refuses_events_and_takes_results_later
+            a_disk_full_for_longer_than_a_lease_costs_no_duplicate
+            what_falls_due_while_the_database_is_away_is_sent_later
+            claims_that_cannot_be_given_back_come_back_by_themselves
+            a_panicking_transport_gives_its_place_back
+            old_history_is_removed_in_rounds
+
+            any_sequence_ends_with_everything_accounted_for
+            any_sequence_with_sudden_crashes_ends_well
+        }
+    };
+    (@each $open:path, $($behaviour:ident)*) => {
+        $(
+            // One thread: once every task is at rest, nothing happens until time passes.
+            #[tokio::test]
+            async fn $behaviour() {
+                let mut bench = $crate::road::Bench::on($open().await).await;
+                $crate::road::$behaviour(&mut bench).await;
+                bench.end().await;
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_behaviour_is_run() {
+        let listed = include_str!("mod.rs");
+        let files = [
+            include_str!("arrivals.rs"),
+            include_str!("retries.rs"),
+            include_str!("switches.rs"),
+            include_str!("deaths.rs"),
+            include_str!("shares.rs"),
+            include_str!("troubles.rs"),
+            include_str!("sequence.rs"),
+        ];
+        for line in files.iter().flat_map(|file| file.lines()) {
+            if let Some(rest) = line.strip_prefix("pub async fn ") {
+                let (behaviour, _) = rest.split_once('(').unwrap();
+                let named = listed.lines().any(|line| line.trim() == behaviour);
+                assert!(named, "{behaviour} is not in the macro");
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! A store that can be told to refuse, to wait, and to die.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fanfare::model::{
+    Attempt, Claim, Company, Delivery, DeliveryList, Endpoint, EndpointChange, EndpointList,
+    History, Page, Record, SealedSecret,
+};
+use fanfare::store::{
+    Accepted, Admission, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, Queue, Result, Store,
+    StoreError, Upkeep, Wanted,
+};
+use fanfare::{CompanyId, DeliveryId, EndpointId, Timestamp};
+use tokio::sync::Notify;
+
+use super::pulse::Pulse;
+
+/// What the engine asks of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// Voiding claims at the start.
+    Recover,
+    /// Accepting an event.
+    Accept,
+    /// Claiming deliveries.
+    Claim,
+    /// Recording a result.
+    Record,
+    /// Giving claims back.
+    Release,
+    /// Reading lanes.
+    Lanes,
+    /// Any other write.
+    Write,
+    /// Any other read.
+    Read,
+}
+
+/// A moment of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// Before the store has heard of it.
+    Before(Call),
+    /// After it is on disk, before the engine hears of that.
+    After(Call),
+}
+
+/// A store between the engine and the real one.
+pub struct Tapped {
+    store: Mutex<Option<Arc<dyn Store>>>,
+    pulse: Arc<Pulse>,
+    dead: AtomicBool,
+    refusal: Mutex<Option<StoreError>>,
+    held: Mutex<HashSet<Moment>>,
+    opened: Notify,
+}
+
+impl Tapped {
+    pub(super) fn new(store: Arc<dyn Store>, pulse: Arc<Pulse>) -> Tapped {
+        Tapped {
+            store: Mutex::new(Some(store)),
+            pulse,
+            dead: AtomicBool::new(false),
+            refusal: Mutex::default(),
+            held: Mutex::default(),
+            opened: Notify::new(),
+        }
+    }
+
+    /// Refuses every write with this error from here on.
+    pub fn refuse(&self, error: StoreError) {
+        *lock(&self.refusal) = Some(error);
+    }
+
+    /// Works again.
+    pub fn work_again(&self) {
+        *lock(&self.refusal) = None;
+    }
+
+    /// Lets calls wait at this moment.
+    pub fn hold(&self, moment: Moment) {
+        lock(&self.held).insert(moment);
+    }
+
+    /// Lets calls that wait go on.
+    pub fn go_on(&self) {
+        lock(&self.held).clear();
+        self.opened.notify_waiters();
+    }
+
+    /// The process dies: whoever waits for this store waits for ever. Returns the real one.
+    pub(super) fn die(&self) -> Option<Arc<dyn Store>> {
+        self.dead.store(true, Ordering::SeqCst);
+        lock(&self.store).take()
+    }
+
+    async fn call<T, F>(&self, call: Call, ask: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.wait_at(Moment::Before(call)).await;
+        let refused = lock(&self.refusal).clone().filter(|_| call != Call::Read);
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        let busy = self.pulse.busy();
+        let store = lock(&self.store).clone();
+        let Some(store) = store else { return std::future::pending().await };
+        let result = ask(store).await;
+        drop(busy);
+        self.wait_at(Moment::After(call)).await;
+        result
+    }
+
+    async fn wait_at(&self, moment: Moment) {
+        loop {
+            let opened = self.opened.notified();
+            if self.dead.load(Ordering::SeqCst) {
+                return std::future::pending().await;
+            }
+            if !lock(&self.held).contains(&moment) {
+                return;
+            }
+            opened.await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Endpoints for Tapped {
+    async fn company(&self, id: CompanyId) -> Result<Option<Company>> {
+        self.call(Call::Read, |store| async move { store.company(id).await }).await
+    }
+
+    async fn name_company(&self, id: CompanyId, name: &str, now: Timestamp) -> Result<Company> {
+        self.call(Call::Write, |store| async move { store.name_company(id, name, now).await }).await
+    }
+
+    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
+        self.call(Call::Write, |store| async move { store.add_endpoint(endpoint).await }).await
+    }
+
+    async fn change_endpoint(
+        &self,
+        company: CompanyId,
+        id: EndpointId,
+        change: &EndpointChange,
+        now: Timestamp,
+    ) -> Result<Option<Endpoint>> {
+        self.call(Call::Write, |store| async move {
+            store.change_endpoint(company, id, change, now).await
+        })
+        .await
+    }
+
+    async fn delete_endpoint(
+        &self,
+        company: CompanyId,
+        id: EndpointId,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.call(Call::Write, |store| async move { store.delete_endpoint(company, id, now).await })
+            .await
+    }
+
+    async fn endpoint(&self, company: CompanyId, id: EndpointId) -> Result<Option<Endpoint>> {
+        self.call(Call::Read, |store| async move { store.endpoint(company, id).await }).await
+    }
+
+    async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {
+        self.call(Call::Read, |store| async move { store.endpoints(list).await }).await
+    }
+
+    async fn endpoints_before(
+        &self,
+        company: CompanyId,
+        before: Option<EndpointId>,
+        limit: u32,
+    ) -> Result<Vec<Endpoint>> {
+        self.call(Call::Read, |store| async move {
+            store.endpoints_before(company, before, limit).await
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Queue for Tapped {
+    async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()> {
+        self.call(Call::Recover, |store| async move { store.recover(now, lease).await }).await
+    }
+
+    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted> {
+        self.call(Call::Accept, |store| async move { store.accept(emit, admission).await }).await
+    }
+
+    async fn claim(
+        &self,
+        wanted: &[Wanted],
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<Claimed>> {
+        self.call(Call::Claim, |store| async move { store.claim(wanted, now, lease).await }).await
+    }
+
+    async fn record(&self, record: Record) -> Result<bool> {
+        self.call(Call::Record, |store| async move { store.record(record).await }).await
+    }
+
+    async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()> {
+        self.call(Call::Release, |store| async move { store.release(claims, now).await }).await
+    }
+
+    async fn replay(
+        &self,
+        company: CompanyId,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<Delivery>> {
+        self.call(Call::Write, |store| async move { store.replay(company, id, now).await }).await
+    }
+
+    async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
+        self.call(Call::Lanes, |store| async move { store.lanes(after, limit).await }).await
+    }
+}
+
+#[async_trait]
+impl Histories for Tapped {
+    async fn delivery(&self, company: CompanyId, id: DeliveryId) -> Result<Option<History>> {
+        self.call(Call::Read, |store| async move { store.delivery(company, id).await }).await
+    }
+
+    async fn attempts(&self, company: CompanyId, id: DeliveryId) -> Result<Vec<Attempt>> {
+        self.call(Call::Read, |store| async move { store.attempts(company, id).await }).await
+    }
+
+    async fn deliveries(&self, list: &DeliveryList) -> Result<Page<History>> {
+        self.call(Call::Read, |store| async move { store.deliveries(list).await }).await
+    }
+
+    async fn deliveries_before(
+        &self,
+        company: CompanyId,
+        endpoint: EndpointId,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<History>> {
+        self.call(Call::Read, |store| async move {
+            store.deliveries_before(company, endpoint, before, limit).await
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Upkeep for Tapped {
+    async fn ready(&self, bytes: usize) -> Result<()> {
+        self.call(Call::Write, move |store| async move { store.ready(bytes).await }).await
+    }
+
+    async fn agree(&self, name: &str, value: &[u8]) -> Result<bool> {
+        self.call(Call::Write, |store| async move { store.agree(name, value).await }).await
+    }
+
+    async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        self.call(Call::Write, |store| async move { store.expire(before, limit).await }).await
+    }
+
+    async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64> {
+        self.call(Call::Write, |store| async move { store.bury(now, limit).await }).await
+    }
+
+    async fn check(&self) -> Result<Vec<String>> {
+        self.call(Call::Read, |store| async move { store.check().await }).await
+    }
+
+    async fn secrets(
+        &self,
+        after: Option<EndpointId>,
+        limit: u32,
+    ) -> Result<Vec<(CompanyId, EndpointId, SealedSecret)>> {
+        self.call(Call::Read, |store| async move { store.secrets(after, limit).await }).await
+    }
+
+    async fn lost(&self) -> String {
+        std::future::pending().await
+    }
+
+    async fn close(&self) {
+        let store = lock(&self.store).clone();
+        if let Some(store) = store {
+            store.close().await;
+        }
+    }
+}
