@@ -1,3 +1,20 @@
 //! The HTTP face of the Fanfare engine: who may call, what they may ask for, and how it is answered.
 
+mod access;
+mod answer;
+mod app;
+mod attempt;
 pub mod auth;
+mod docs;
+mod error;
+mod form;
+mod openapi;
+mod seen;
+mod serve;
+mod standing;
+mod v1;
+mod w3block;
+
+pub use app::{App, router};
+pub use openapi::openapi;
+pub use serve::serve;

@@ -48,6 +48,15 @@ pub enum Error {
     /// A bug or damaged data. Not the caller's fault, not worth a retry.
     #[error("internal error")]
     Internal(#[source] StoreError),
+    /// The store was made with another key than the one this setting has now.
+    #[error(
+        "{setting} is not the key that this store was made with; set it to that key again, or put \
+         its key file back"
+    )]
+    WrongKey {
+        /// The setting, by the name of its environment variable.
+        setting: String,
+    },
     /// The engine cannot start as it is set up.
     #[error("{0}")]
     Setup(String),

@@ -20,20 +20,35 @@ pub type Key = Zeroizing<[u8; 32]>;
 /// # Errors
 /// [`Error::Setup`] when the file cannot be read or made, holds no key, or others may read it.
 pub fn read_or_make(path: &Path) -> Result<Key> {
-    let wrong = |why: String| Error::Setup(format!("the key file {} {why}", path.display()));
+    if let Some(key) = read(path)? {
+        return Ok(key);
+    }
+    make(path).map_err(|error| wrong(path, &format!("cannot be made: {error}")))?;
+    // Of two first starts at once one makes the key and both read it.
+    read(path)?.ok_or_else(|| wrong(path, "has gone"))
+}
+
+/// Reads the key in the file `path`, if there is one.
+///
+/// # Errors
+/// [`Error::Setup`] when the file cannot be read, holds no key, or others may read it.
+pub fn read(path: &Path) -> Result<Option<Key>> {
     match fs::metadata(path) {
         Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-            return Err(wrong("may be read by others; set its mode to 0600".to_owned()));
+            return Err(wrong(path, "may be read by others; set its mode to 0600"));
         }
         Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return make(path).map_err(|error| wrong(format!("cannot be made: {error}")));
-        }
-        Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(wrong(path, &format!("cannot be read: {error}"))),
     }
     let text = fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    parse(text.trim()).ok_or_else(|| wrong("does not hold the base64 of 32 bytes".to_owned()))
+    let text = text.map_err(|error| wrong(path, &format!("cannot be read: {error}")))?;
+    let key = parse(text.trim()).ok_or_else(|| wrong(path, "does not hold the base64 of 32 bytes"));
+    key.map(Some)
+}
+
+fn wrong(path: &Path, why: &str) -> Error {
+    Error::Setup(format!("the key file {} {why}", path.display()))
 }
 
 /// Reads a key written as base64.
@@ -43,17 +58,31 @@ pub fn parse(text: &str) -> Option<Key> {
     Some(Zeroizing::new(key))
 }
 
-fn make(path: &Path) -> std::io::Result<Key> {
+/// Makes a key file. It appears whole or not at all, and never over another one: a start that is
+/// cut short leaves nothing that the next one stumbles over.
+fn make(path: &Path) -> std::io::Result<()> {
     let mut key = Zeroizing::new([0; 32]);
     getrandom::fill(key.as_mut_slice()).map_err(std::io::Error::other)?;
     let text = Zeroizing::new(format!("{}\n", STANDARD.encode(key.as_slice())));
-    // Exclusively: of two first starts at once, one fails rather than both having a key.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    let draft = Path::new(&draft);
+    if let Err(error) = fs::remove_file(draft)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let linked = written.and_then(|()| fs::hard_link(draft, path));
+    fs::remove_file(draft)?;
+    if let Err(error) = linked
+        && error.kind() != ErrorKind::AlreadyExists
+    {
+        return Err(error);
+    }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(key)
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ impl Engine {
     /// Opens the store and makes an engine on it, which [`Engine::start`] then starts.
     ///
     /// # Errors
-    /// [`Error::Setup`] when another process has the store, or it was made with another key.
+    /// [`Error::Setup`] when another process has the store, [`Error::WrongKey`] when it was made with
+    /// another key.
     pub async fn open(options: Options) -> Result<Engine> {
         let metrics = Metrics::default();
         let store = store::open(&options.database_url, metrics.clone()).await?;
@@ -62,14 +63,11 @@ impl Engine {
     /// Makes sure that the store has always been used with this key, without keeping the key.
     ///
     /// # Errors
-    /// [`Error::Setup`], naming `setting`, when it was another one.
+    /// [`Error::WrongKey`] when it was another one.
     pub async fn agree_on_key(&self, setting: &str, key: &[u8]) -> Result<()> {
         if self.store().agree(setting, &fingerprint(key, setting)).await? {
             return Ok(());
         }
-        Err(Error::Setup(format!(
-            "{setting} is not the key that this store was made with; set it to that key again, \
-             or put its key file back"
-        )))
+        Err(Error::WrongKey { setting: setting.to_owned() })
     }
 }

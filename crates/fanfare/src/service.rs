@@ -44,7 +44,8 @@ impl Fanfare {
     /// Opens the store that the options name and starts delivering.
     ///
     /// # Errors
-    /// [`Error::Setup`] when another process has the store, or it was made with another key.
+    /// [`Error::Setup`] when another process has the store, [`Error::WrongKey`] when it was made with
+    /// another key.
     pub async fn open_with(options: Options) -> Result<Fanfare> {
         let engine = Engine::open(options).await?;
         engine.start().await?;

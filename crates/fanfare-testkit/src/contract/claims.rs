@@ -6,8 +6,8 @@ use fanfare::model::{EndpointChange, EventId, Format, Shape, Timestamp, Verdict}
 use fanfare::store::Store;
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, claim, claim_one, company, delivery, emit_some,
-    event, lane, listener, record, wanted,
+    LEASE, NOW, SECOND, accept_all, accept_none, assert_sound, claim, claim_one, company, delivery,
+    emit_some, event, lane, listener, record, wanted,
 };
 
 /// Leases.
@@ -121,6 +121,27 @@ pub async fn a_claim_carries_the_endpoint_as_it_is_now_and_the_shape_of_old(stor
     let claim = claim_one(store, &endpoint, NOW).await;
     assert_eq!(*claim.endpoint, changed);
     assert_eq!(claim.shape, endpoint.shape);
+}
+
+/// Given back, a claim is nobody's; what no longer holds is left alone.
+pub async fn claims_are_given_back_unused(store: &dyn Store) {
+    let company = company();
+    let endpoint = listener(store, company).await;
+    emit_some(store, company, 3).await;
+    let claims = claim(store, &endpoint, 3, NOW.plus(SECOND)).await.claims;
+    let again_at = NOW.plus(LEASE + SECOND);
+    assert!(record(store, &claims[0], Verdict::Concluded, NOW).await);
+    assert!(record(store, &claims[1], Verdict::RetryAt(again_at), NOW).await);
+    let later = NOW.plus(SECOND * 2);
+    store.release(&claims, later).await.unwrap();
+    store.release(&[], later).await.unwrap();
+    assert!(!record(store, &claims[2], Verdict::Concluded, later).await, "it was given back");
+    let back = claim_one(store, &endpoint, later).await;
+    assert_eq!((back.delivery, back.fence, back.attempts), (claims[2].delivery, 2, 0));
+    store.release(&claims, again_at).await.unwrap();
+    assert!(record(store, &back, Verdict::Concluded, later).await, "another's claim holds");
+    assert_eq!(claim_one(store, &endpoint, again_at).await.delivery, claims[1].delivery);
+    assert_sound(store).await;
 }
 
 /// What a dead process had claimed is due now, and its results come too late.

@@ -41,7 +41,7 @@ macro_rules! store_contract {
             the_first_write_makes_the_company
             an_admitted_delivery_is_claimed_at_birth
             a_delivery_that_is_not_admitted_waits_and_is_due_at_once
-            admission_is_asked_once_for_each_delivery
+            each_delivery_is_admitted_by_itself
             a_company_is_named
 
             a_claim_excludes_others_until_its_lease_ends
@@ -50,6 +50,7 @@ macro_rules! store_contract {
             a_claim_leaves_disabled_and_deleted_endpoints_alone
             a_claim_tells_when_to_come_again
             a_claim_carries_the_endpoint_as_it_is_now_and_the_shape_of_old
+            claims_are_given_back_unused
             a_recovered_store_has_no_claims
             recovery_leaves_retries_where_they_are
             racing_claimers_never_get_the_same_delivery

@@ -165,7 +165,7 @@ pub async fn a_batch_of_records_is_judged_one_by_one(store: &dyn Store) {
     let verdicts = [Verdict::Concluded, failed("no"), Verdict::RetryAt(NOW.plus(LEASE))];
     let records = claims.iter().enumerate().map(|(n, claim)| {
         let mut claim = claim.clone();
-        claim.fence += u64::from(n % 4 == 3);
+        claim.fence -= u64::from(n % 4 == 3);
         let verdict = verdicts[n % 3].clone();
         async move { record(store, &claim, verdict, later).await }
     });

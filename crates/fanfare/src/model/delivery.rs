@@ -35,6 +35,8 @@ pub struct Delivery {
     pub state: DeliveryState,
     /// When it may next be claimed; means nothing once the state is final.
     pub due_at: Timestamp,
+    /// Whether `due_at` is the end of a lease: somebody has the right to send it now.
+    pub claimed: bool,
     /// Requests made so far.
     pub attempts: u32,
     /// The number of the newest claim.

@@ -80,9 +80,8 @@ pub trait Endpoints: Send + Sync {
 /// The road: accept, claim, record.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Voids every claim: what was claimed is due at `now`, and results of it come too late. For the
-    /// start of the one process that
-    /// owns the store.
+    /// Voids every claim: what was claimed is due at `now`, and results of it come too late. For
+    /// the start of the one process that owns the store.
     async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
 
     /// Stores an event together with one delivery for each enabled endpoint of its company that
@@ -102,7 +101,10 @@ pub trait Queue: Send + Sync {
     ) -> Result<Vec<Claimed>>;
 
     /// Adds an attempt to the history and, if the claim still holds and the delivery still waits,
-    /// applies the verdict. Returns whether it did. A `Gone` verdict also disables the endpoint.
+    /// applies the verdict and counts the attempt. Returns whether it did. A `Gone` verdict also
+    /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
+    /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
+    /// under it changes nothing.
     async fn record(&self, record: Record) -> Result<bool>;
 
     /// Gives claims back unused: what still holds is due at `now`.
@@ -131,8 +133,8 @@ pub trait Histories: Send + Sync {
     /// Every attempt of a delivery, the first one first.
     async fn attempts(&self, company: CompanyId, id: DeliveryId) -> Result<Vec<Attempt>>;
 
-    /// A page of an endpoint's deliveries. A page without a search costs no more than its distance
-    /// from the beginning, also when there are millions.
+    /// A page of an endpoint's deliveries. A page without a search, in the order in which they were
+    /// made, costs no more than its distance from the beginning, also when there are millions.
     async fn deliveries(&self, list: &DeliveryList) -> Result<Page<History>>;
 
     /// An endpoint's deliveries with ids below `before`, newest first.
@@ -156,7 +158,8 @@ pub trait Upkeep: Send + Sync {
     async fn agree(&self, name: &str, value: &[u8]) -> Result<bool>;
 
     /// Removes up to `limit` final deliveries that were made before `before`, with their attempts,
-    /// then what no longer has a delivery. Returns how many rows went; 0 when nothing is left.
+    /// then what no longer has a delivery: events with their keys, and deleted endpoints. Returns
+    /// how many rows went; 0 when nothing is left.
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64>;
 
     /// Fails up to `limit` waiting deliveries of deleted endpoints. Returns how many.
@@ -289,6 +292,10 @@ pub async fn open(url: &str, metrics: Metrics) -> Result<Arc<dyn Store>> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         return Ok(Arc::new(sqlite::Sqlite::open(Path::new(path), metrics).await?));
     }
+    #[cfg(feature = "postgres")]
+    if is_postgres(url) {
+        return Ok(Arc::new(postgres::Postgres::open(url, metrics).await?));
+    }
     Err(unknown_url(url))
 }
 
@@ -297,7 +304,16 @@ pub async fn open_read_only(url: &str) -> Result<Arc<dyn Store>> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         return Ok(Arc::new(sqlite::Sqlite::open_read_only(Path::new(path)).await?));
     }
+    #[cfg(feature = "postgres")]
+    if is_postgres(url) {
+        return Ok(Arc::new(postgres::Postgres::open_read_only(url).await?));
+    }
     Err(unknown_url(url))
+}
+
+#[cfg(feature = "postgres")]
+fn is_postgres(url: &str) -> bool {
+    ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme))
 }
 
 fn unknown_url(url: &str) -> StoreError {

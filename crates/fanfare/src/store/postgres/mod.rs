@@ -1,1 +1,113 @@
 //! The store for when one machine is outgrown.
+//!
+//! Emits and results are gathered into batches, each one transaction ([`batch`]); everything else
+//! is a statement or two of its own. One process owns the store ([`owner`]).
+
+mod accept;
+mod batch;
+mod check;
+mod connect;
+mod endpoints;
+mod error;
+mod history;
+mod insert;
+mod migrate;
+mod owner;
+mod queue;
+mod record;
+mod rows;
+mod transaction;
+mod upkeep;
+
+use std::sync::Arc;
+
+use deadpool_postgres::{Object, Pool};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::Metrics;
+use crate::model::Record;
+use crate::store::postgres::accept::Emitted;
+use crate::store::postgres::batch::Line;
+use crate::store::postgres::connect::Address;
+use crate::store::postgres::owner::Owner;
+use crate::store::{Result, StoreError};
+
+/// A store in a PostgreSQL database, in a schema of its own.
+pub struct Postgres {
+    database: Arc<Database>,
+    emits: Line<Emitted>,
+    records: Line<Record>,
+    closing: CancellationToken,
+    workers: TaskTracker,
+}
+
+/// The way to the database, for the store and its batch workers.
+struct Database {
+    pool: Pool,
+    /// `None` for those who only read.
+    owner: Option<Owner>,
+    metrics: Metrics,
+}
+
+impl Postgres {
+    /// Connects to `url` and makes the process the store's owner, creating what is missing. The
+    /// schema is the first one of the URL's `search_path` (`?options=-csearch_path%3Dshop`), or
+    /// `fanfare`.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] while another process owns the store; [`StoreError::Away`] while the
+    /// database cannot be reached.
+    pub async fn open(url: &str, metrics: Metrics) -> Result<Self> {
+        let address = Address::parse(url)?;
+        let pool = address.pool()?;
+        let owner = Owner::take(address).await?;
+        owner.prepare().await?;
+        let database = Arc::new(Database { pool, owner: Some(owner), metrics });
+        let (closing, workers) = (CancellationToken::new(), TaskTracker::new());
+        Ok(Postgres {
+            emits: Line::start(&database, &closing, &workers),
+            records: Line::start(&database, &closing, &workers),
+            database,
+            closing,
+            workers,
+        })
+    }
+
+    /// Connects to `url` for reading alone, also while another process owns the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] when there is no store there, or one of another version.
+    pub async fn open_read_only(url: &str) -> Result<Self> {
+        let address = Address::parse(url)?.read_only();
+        migrate::verify(&*address.connect().await?, address.schema()).await?;
+        let pool = address.pool()?;
+        Ok(Postgres {
+            database: Arc::new(Database { pool, owner: None, metrics: Metrics::default() }),
+            emits: Line::closed(),
+            records: Line::closed(),
+            closing: CancellationToken::new(),
+            workers: TaskTracker::new(),
+        })
+    }
+}
+
+impl Database {
+    /// A connection to read with.
+    async fn reader(&self) -> Result<Object> {
+        self.pool.get().await.map_err(|error| error::of_pool(&error))
+    }
+
+    /// A connection to write with, if the store is still this process's own.
+    async fn writer(&self) -> Result<Object> {
+        let owner = self.owner.as_ref();
+        let owner = owner.ok_or_else(|| StoreError::Away("it was opened for reading".into()))?;
+        owner.hold().await?;
+        self.reader().await
+    }
+}
+
+/// A number of rows to leave out.
+fn counted(rows: u64) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}

@@ -71,7 +71,8 @@ const NEVER: &[(&str, &str)] = &[
         "an event with more deliveries than it was accepted with",
         "
         select id from events v where deliveries < (
-            select count(*) from deliveries d where d.company_id = v.company_id
+            select count(*) from deliveries d indexed by deliveries_by_event
+                where d.company_id = v.company_id
                 and d.event_id = v.id and d.replay_of is null)",
     ),
     (

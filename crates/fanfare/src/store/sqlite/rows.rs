@@ -58,7 +58,7 @@ pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
 }
 
 pub(super) const DELIVERY: &str = "company_id, id, endpoint_id, event_id, shape, state, due_at, \
-    attempts, fence, reason, replay_of, updated_at";
+    attempts, fence, reason, replay_of, updated_at, claimed";
 
 pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     let replay_of: Option<Uuid> = row.get(10)?;
@@ -75,6 +75,7 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
             _ => return Err(damaged("delivery state")),
         },
         due_at: time(row, 6)?,
+        claimed: row.get(12)?,
         attempts: row.get(7)?,
         fence: row.get(8)?,
         reason: row.get(9)?,

@@ -1,0 +1,136 @@
+//! Lists of a million sent webhooks.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fanfare::metrics::Metrics;
+use fanfare::model::{
+    Answer, Attempt, Claim, Event, Format, Outcome, Record, Shape, Subscription, Verdict,
+};
+use fanfare::store::{Accepted, Admission, Emit, Store};
+use fanfare::{CompanyId, EndpointId, EventId, Timestamp, keys, seal, store};
+
+use crate::client::Client;
+use crate::report::Report;
+use crate::runtime;
+use crate::server::{COMPANY, Server};
+
+const DELIVERIES: usize = 1_000_000;
+/// Callers that write at the same time, so that they share commits.
+const WRITERS: usize = 256;
+const START: Timestamp = Timestamp(1_750_000_000_000);
+
+/// Fills a store and asks a server for its first page and for page 1,000, in W3Block's form.
+pub(crate) fn a_million_deliveries(report: &mut Report) {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let endpoint = runtime.block_on(fill(directory.path()));
+    let server = Server::start_on(directory);
+    runtime.block_on(async {
+        let mut client = Client::connect(server.address).await;
+        for page in [1, 1000] {
+            let took = ask(&server, &mut client, endpoint, page).await;
+            let name = format!("a list of 1,000,000: page {page}");
+            report.at_most(&name, took.as_secs_f64() * 1e3, "ms", 50.0);
+        }
+    });
+}
+
+/// The median of eleven questions.
+async fn ask(server: &Server, client: &mut Client, endpoint: EndpointId, page: u32) -> Duration {
+    let path = format!(
+        "/admin/companies/{COMPANY}/webhooks-configurations/{endpoint}/webhooks?page={page}"
+    );
+    let bearer = server.bearer();
+    let mut times = Vec::new();
+    for _ in 0..11 {
+        let start = Instant::now();
+        let headers = [("authorization", bearer.as_str())];
+        let (status, answer) = client.send("GET", &path, &headers, Bytes::new()).await;
+        times.push(start.elapsed());
+        assert_eq!(status.as_u16(), 200, "{answer:?}");
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer["meta"]["totalItems"], DELIVERIES);
+        assert_eq!(answer["meta"]["totalPages"], DELIVERIES / 10);
+        assert_eq!(answer["items"].as_array().unwrap().len(), 10);
+    }
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+async fn fill(directory: &Path) -> EndpointId {
+    let key = keys::read_or_make(&directory.join("encryption-key")).unwrap();
+    let url = format!("sqlite:{}", directory.join("fanfare.db").display());
+    let store = store::open(&url, Metrics::default()).await.unwrap();
+    let endpoint = endpoint(&seal::Seal::new(&key));
+    store.add_endpoint(&endpoint).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let (store, company) = (Arc::clone(&store), endpoint.company);
+        writers.spawn(async move {
+            for number in (writer..DELIVERIES).step_by(WRITERS) {
+                deliver(store.as_ref(), company, number).await;
+            }
+        });
+    }
+    writers.join_all().await;
+    store.close().await;
+    endpoint.id
+}
+
+fn endpoint(seal: &seal::Seal) -> fanfare::model::Endpoint {
+    let (company, id): (CompanyId, _) = (COMPANY.parse().unwrap(), EndpointId::new(START));
+    let secret = fanfare::sign::Secret::from_bytes(&[7; 32]);
+    fanfare::model::Endpoint {
+        id,
+        company,
+        url: "https://shop.example/hooks".parse().unwrap(),
+        secret: seal.seal(company, id, secret.reveal()).unwrap(),
+        events: vec![Subscription::everything()],
+        shape: Shape { format: Format::W3block, ..Shape::default() },
+        max_retries: 5,
+        disabled: None,
+        created_at: START,
+        updated_at: START,
+    }
+}
+
+/// One event that was delivered at once.
+async fn deliver(store: &dyn Store, company: CompanyId, number: usize) {
+    let at = Timestamp(START.0 + i64::try_from(number).unwrap());
+    let event = Event {
+        id: EventId::new(at),
+        company,
+        event_type: "ORDER_CREATED".parse().unwrap(),
+        payload: Bytes::from_static(br#"{"id":"0197d0a5","total":"238.80","currency":"EUR"}"#),
+        created_at: at,
+    };
+    let lease = Duration::from_secs(60);
+    let admission = Admission { lease, may_claim: Arc::new(|_| true) };
+    let accepted = store.accept(Emit { event, id_given: false, key: None }, &admission).await;
+    let Accepted::New { claims, .. } = accepted.unwrap() else { panic!("every event is new") };
+    for claim in claims {
+        let record =
+            Record { attempt: attempt(&claim, at), claim, verdict: Verdict::Concluded, at };
+        assert!(store.record(record).await.unwrap());
+    }
+}
+
+fn attempt(claim: &Claim, at: Timestamp) -> Attempt {
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    Attempt {
+        number: 1,
+        started_at: at,
+        duration: Duration::from_millis(40),
+        url: claim.endpoint.url.to_string(),
+        headers: vec![header("webhook-id", &claim.event.id.to_string())],
+        outcome: Outcome::Answered(Answer {
+            status: 204,
+            headers: vec![header("date", "Sun, 15 Jun 2025 15:06:40 GMT")],
+            body: Bytes::new(),
+            flaw: None,
+        }),
+    }
+}

@@ -1,0 +1,26 @@
+//! Running what waits.
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::failure::{Failure, Result};
+
+/// Runs `work` on all cores.
+pub(crate) fn on_all_cores<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    run(Builder::new_multi_thread(), work)
+}
+
+/// Runs `work` on this thread.
+pub(crate) fn on_one_thread<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    run(Builder::new_current_thread(), work)
+}
+
+fn run<T>(mut builder: Builder, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime: Runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("no threads can be started: {error}")))?;
+    let result = runtime.block_on(work);
+    // A name that is still being resolved holds its thread; nobody waits for it any more.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,133 @@
+//! Settings: flags, then the environment, then a TOML file, with the same names everywhere. The
+//! only file that reads the environment.
+
+mod source;
+mod table;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use fanfare::engine::Rules;
+use fanfare::policy::retry::RetryPolicy;
+use fanfare::send::GuardPolicy;
+use fanfare_server::auth::JwksSource;
+use url::Url;
+
+use crate::failure::Result;
+use source::{Given, Values};
+
+pub(crate) use table::{flags, markdown};
+pub(crate) use value::{LogFormat, duration};
+
+/// The name of the setting that says where settings are; it is no setting itself.
+const CONFIG: &str = "config";
+
+/// What the operator wants, every value read and judged.
+pub(crate) struct Settings {
+    /// Address of the API and the dashboard.
+    pub listen: SocketAddr,
+    /// Where generated keys are, and the embedded store when nothing else is said.
+    pub data_dir: PathBuf,
+    /// `sqlite:PATH` or `postgres://…`.
+    pub database_url: String,
+    /// HS256 key for tokens; generated when there is none.
+    pub jwt_secret: Option<String>,
+    /// Keys of an identity provider.
+    pub jwks: Option<JwksSource>,
+    /// What `iss` of a token must be.
+    pub jwt_issuer: Option<String>,
+    /// What `aud` of a token must be or contain.
+    pub jwt_audience: Option<String>,
+    /// Seals signing secrets; generated when there is none.
+    pub encryption_key: Option<[u8; 32]>,
+    /// Base of the links in answers.
+    pub public_url: Option<Url>,
+    /// What deliveries may reach.
+    pub guard: GuardPolicy,
+    /// The engine's numbers.
+    pub rules: Rules,
+    /// How long a stop waits for attempts in flight.
+    pub grace: Duration,
+    /// What is logged.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+}
+
+/// How much longer than one attempt a stop waits when nothing is said.
+const GRACE_BEYOND_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Settings {
+    /// Reads the settings for a command with these flags.
+    ///
+    /// # Errors
+    /// Names the setting that is unknown or has a bad value.
+    pub(crate) fn load(flags: &ArgMatches) -> Result<Settings> {
+        let environment = environment();
+        let flag = |name: &str| flags.try_get_one::<String>(name).ok().flatten().cloned();
+        Settings::read(&Values::gather(flag, environment)?)
+    }
+
+    fn read(values: &Values) -> Result<Settings> {
+        let data_dir = values.required("data_dir", text)?;
+        let database_url = values.optional("database_url", value::database_url)?;
+        let request_timeout = values.required("request_timeout", value::some_duration)?;
+        let grace = values.optional("grace", duration)?;
+        Ok(Settings {
+            listen: values.required("listen", value::address)?,
+            database_url: database_url.unwrap_or_else(|| format!("sqlite:{data_dir}/fanfare.db")),
+            data_dir: PathBuf::from(data_dir),
+            jwt_secret: values.optional("jwt_secret", text)?,
+            jwks: values.optional("jwks", jwks)?,
+            jwt_issuer: values.optional("jwt_issuer", text)?,
+            jwt_audience: values.optional("jwt_audience", text)?,
+            encryption_key: values.optional("encryption_key", value::key)?,
+            public_url: values.optional("public_url", value::base_url)?,
+            guard: GuardPolicy {
+                allow_http: values.required("allow_http", value::on_off)?,
+                allow_networks: values.optional("allow_networks", value::list)?.unwrap_or_default(),
+                allow_hosts: values.optional("allow_hosts", value::list)?.unwrap_or_default(),
+            },
+            rules: Rules {
+                retry: RetryPolicy { delays: values.required("retry_schedule", value::durations)? },
+                request_timeout,
+                max_payload: values.required("max_payload", value::size)?,
+                retention: values.required("retention", value::some_duration)?,
+            },
+            grace: grace.unwrap_or(request_timeout.saturating_add(GRACE_BEYOND_TIMEOUT)),
+            log: values.required("log", log_filter)?,
+            log_format: values.required("log_format", value::log_format)?,
+        })
+    }
+}
+
+/// The variables that begin with `FANFARE_`.
+#[expect(clippy::disallowed_methods, reason = "this is the one door the environment comes in by")]
+fn environment() -> Vec<Given> {
+    let ours = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.to_string_lossy().into_owned();
+        name.starts_with(source::PREFIX).then_some((name, value))
+    });
+    ours.collect()
+}
+
+fn text(given: &str) -> std::result::Result<String, String> {
+    Ok(given.to_owned())
+}
+
+fn jwks(given: &str) -> std::result::Result<JwksSource, String> {
+    given.parse().map_err(|error: fanfare_server::auth::SettingError| error.reason)
+}
+
+fn log_filter(given: &str) -> std::result::Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(given) {
+        Ok(_) => Ok(given.to_owned()),
+        Err(_) => Err(format!("`{given}` is no level: write error, warn, info, debug or trace")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Every route, on one page.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, patch, post};
+use fanfare::Engine;
+use url::Url;
+
+use crate::auth::Auth;
+use crate::error::ApiError;
+use crate::seen::{self, Scrape};
+use crate::{docs, v1, w3block};
+
+/// What handlers share. Cloning it is cheap.
+#[derive(Clone)]
+pub struct App {
+    engine: Engine,
+    auth: Arc<Auth>,
+    public_url: Option<Arc<str>>,
+    scrape: Arc<Scrape>,
+}
+
+impl App {
+    /// An application on this engine. `public_url` is the base of the links in answers
+    /// (`FANFARE_PUBLIC_URL`); without it they begin with the host that the request names.
+    pub fn new(engine: Engine, auth: Arc<Auth>, public_url: Option<Url>) -> App {
+        let scrape = Arc::new(Scrape::new(&engine));
+        let public_url = public_url.map(|url| Arc::from(url.as_str().trim_end_matches('/')));
+        App { engine, auth, public_url, scrape }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.public_url.as_deref()
+    }
+
+    pub(crate) fn scrape(&self) -> &Scrape {
+        &self.scrape
+    }
+}
+
+/// Everything the server answers. To add a route, write its handler, name it here and in
+/// `openapi.rs`.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .merge(native())
+        .merge(w3block())
+        .merge(seen())
+        .fallback(|| async { ApiError::no_route() })
+        .method_not_allowed_fallback(|| async { ApiError::no_method() })
+        .with_state(app)
+}
+
+fn native() -> Router<App> {
+    use v1::{companies, deliveries, endpoints, events};
+    Router::new()
+        .route("/v1/companies/{companyId}", get(companies::show).put(companies::name))
+        .route("/v1/companies/{companyId}/events", post(events::emit))
+        .route(
+            "/v1/companies/{companyId}/endpoints",
+            get(endpoints::list).post(endpoints::register),
+        )
+        .route(
+            "/v1/companies/{companyId}/endpoints/{endpointId}",
+            get(endpoints::show).patch(endpoints::change).delete(endpoints::delete),
+        )
+        .route(
+            "/v1/companies/{companyId}/endpoints/{endpointId}/activate",
+            post(endpoints::activate),
+        )
+        .route(
+            "/v1/companies/{companyId}/endpoints/{endpointId}/deactivate",
+            post(endpoints::deactivate),
+        )
+        .route("/v1/companies/{companyId}/endpoints/{endpointId}/deliveries", get(deliveries::list))
+        .route("/v1/companies/{companyId}/deliveries/{deliveryId}", get(deliveries::show))
+        .route("/v1/companies/{companyId}/deliveries/{deliveryId}/replay", post(deliveries::replay))
+}
+
+/// W3Block's eight operations.
+fn w3block() -> Router<App> {
+    use w3block::{configurations, webhooks};
+    Router::new()
+        .route(
+            "/admin/companies/{companyId}/webhooks-configurations",
+            get(configurations::list).post(configurations::create),
+        )
+        .route(
+            "/admin/companies/{companyId}/webhooks-configurations/{configurationId}",
+            get(configurations::show).patch(configurations::update),
+        )
+        .route(
+            "/admin/companies/{companyId}/webhooks-configurations/{configurationId}/enable",
+            patch(configurations::enable),
+        )
+        .route(
+            "/admin/companies/{companyId}/webhooks-configurations/{configurationId}/disable",
+            patch(configurations::disable),
+        )
+        .route(
+            "/admin/companies/{companyId}/webhooks-configurations/{configurationId}/webhooks",
+            get(webhooks::list),
+        )
+        .route(
+            "/admin/companies/{companyId}/webhooks-configurations/{configurationId}/webhooks/{webhookId}",
+            get(webhooks::show),
+        )
+}
+
+/// What operators and readers ask for, without a token.
+fn seen() -> Router<App> {
+    Router::new()
+        .route("/healthz", get(seen::health))
+        .route("/readyz", get(seen::ready))
+        .route("/metrics", get(seen::metrics))
+        .route("/openapi.json", get(seen::document))
+        .route("/docs", get(docs::page))
+        .route("/", get(docs::front))
+}

@@ -1,0 +1,169 @@
+//! Bodies of requests: read within bounds, then taken apart field by field, so that one answer
+//! names everything that is wrong.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_LENGTH;
+use bytes::Bytes;
+use fanfare::Engine;
+use fanfare::engine::RETRIES_MAX;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::app::App;
+use crate::error::{ApiError, Result};
+
+/// The largest body of anything but an event.
+const FORM_BYTES_MAX: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads the body of a request. One that says it is too long is refused before it is read.
+pub(crate) async fn read_body(request: Request, bytes_max: usize) -> Result<Bytes> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    // A length beyond all numbers is too long as well.
+    if length.is_some_and(|length| length.parse().unwrap_or(usize::MAX) > bytes_max) {
+        return Err(ApiError::body_too_large(bytes_max));
+    }
+    let body = Limited::<Body>::new(request.into_body(), bytes_max);
+    match tokio::time::timeout(BODY_TIMEOUT, body.collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(ApiError::body_too_large(bytes_max))
+        }
+        Ok(Err(_)) => Err(ApiError::body_incomplete()),
+        Err(_) => Err(ApiError::body_timeout()),
+    }
+}
+
+/// The JSON object of a body, as far as its fields have not been taken yet. `null` counts as not
+/// given.
+#[derive(Debug)]
+pub(crate) struct Form {
+    fields: Map<String, Value>,
+    wrong: Vec<String>,
+}
+
+impl FromRequest<App> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self> {
+        Form::parse(&read_body(request, FORM_BYTES_MAX).await?)
+    }
+}
+
+impl Form {
+    fn parse(body: &[u8]) -> Result<Self> {
+        match serde_json::from_slice(body).map_err(ApiError::malformed_json)? {
+            Value::Object(fields) => Ok(Form { fields, wrong: Vec::new() }),
+            _ => Err(ApiError::invalid_field("body", "must be a JSON object")),
+        }
+    }
+
+    /// Notes that a field is wrong.
+    pub(crate) fn wrong(&mut self, name: &str, reason: impl Display) {
+        self.wrong.push(format!("{name}: {reason}"));
+    }
+
+    /// A string, as it was sent.
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
+        match self.take(name)? {
+            Value::String(text) => Some(text),
+            _ => self.refuse(name, "must be a string"),
+        }
+    }
+
+    /// A string, read.
+    pub(crate) fn read<T, E: Display>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&str) -> std::result::Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        read(&text).map_or_else(|error| self.refuse(name, error), Some)
+    }
+
+    /// A URL that deliveries may go to.
+    pub(crate) fn url(&mut self, name: &'static str, engine: &Engine) -> Option<Url> {
+        self.read(name, |text| {
+            engine.parse_url(name, text).map_err(|error| match error {
+                fanfare::Error::Invalid { reason, .. } => reason,
+                other => other.to_string(),
+            })
+        })
+    }
+
+    /// A list of strings, each read.
+    pub(crate) fn list<T, E: Display>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&str) -> std::result::Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let Value::Array(items) = self.take(name)? else {
+            return self.refuse(name, "must be a list of strings");
+        };
+        let count = items.len();
+        let mut all = Vec::with_capacity(count);
+        for (at, item) in items.iter().enumerate() {
+            match item.as_str().map(&read) {
+                Some(Ok(value)) => all.push(value),
+                Some(Err(error)) => self.wrong(&format!("{name}[{at}]"), error),
+                None => self.wrong(&format!("{name}[{at}]"), "must be a string"),
+            }
+        }
+        (all.len() == count).then_some(all)
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.take(name)? {
+            Value::Bool(flag) => Some(flag),
+            _ => self.refuse(name, "must be true or false"),
+        }
+    }
+
+    /// How often to retry. JSON has one kind of number, so 5.0 is 5.
+    pub(crate) fn retries(&mut self, name: &str) -> Option<u32> {
+        let value = self.take(name)?;
+        let number = value.as_f64().filter(|number| number.fract() == 0.0);
+        let found = (0..=RETRIES_MAX).find(|retries| number == Some(f64::from(*retries)));
+        found.or_else(|| {
+            self.refuse(name, format!("must be a whole number from 0 to {RETRIES_MAX}"))
+        })
+    }
+
+    /// Notes it if a field that must be there is not.
+    pub(crate) fn require(&mut self, name: &str) {
+        if self.fields.get(name).is_none_or(Value::is_null) {
+            self.wrong(name, "is required");
+        }
+    }
+
+    /// Notes every field that was not taken: nobody should believe that it has an effect.
+    pub(crate) fn refuse_the_rest(&mut self, known: &str) {
+        for name in std::mem::take(&mut self.fields).into_iter().map(|(name, _)| name) {
+            self.wrong(&name, format!("is not a field here; there are: {known}"));
+        }
+    }
+
+    /// What was read, if nothing is wrong.
+    pub(crate) fn finish<T>(self, read: Option<T>) -> Result<T> {
+        match read {
+            Some(read) if self.wrong.is_empty() => Ok(read),
+            _ => Err(ApiError::invalid(self.wrong)),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.fields.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn refuse<T>(&mut self, name: &str, reason: impl Display) -> Option<T> {
+        self.wrong(name, reason);
+        None
+    }
+}

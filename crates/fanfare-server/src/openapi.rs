@@ -1,0 +1,183 @@
+//! The description of the API, made from the handlers and the forms themselves.
+
+use std::sync::OnceLock;
+
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    Components, Content, HeaderBuilder, Paths, Ref, RefOr, Required, Response, ResponseBuilder,
+};
+use utoipa::{Modify, OpenApi};
+
+use crate::{docs, error, seen, v1, w3block};
+
+/// The tags, which are the headings of `/docs`.
+pub(crate) const EVENTS: &str = "Events";
+/// See [`EVENTS`].
+pub(crate) const ENDPOINTS: &str = "Endpoints";
+/// See [`EVENTS`].
+pub(crate) const DELIVERIES: &str = "Deliveries";
+/// See [`EVENTS`].
+pub(crate) const COMPANIES: &str = "Companies";
+/// See [`EVENTS`].
+pub(crate) const W3BLOCK: &str = "Companies Webhooks Configurations (Admin)";
+/// See [`EVENTS`].
+pub(crate) const OPERATION: &str = "Operation";
+
+/// The OpenAPI document, as `/openapi.json` shows it.
+pub fn openapi() -> String {
+    text().to_owned()
+}
+
+/// The document, made once.
+pub(crate) fn text() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| Document::openapi().to_pretty_json().unwrap_or_default())
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Fanfare", description = include_str!("openapi.md")),
+    paths(
+        v1::events::emit,
+        v1::endpoints::register,
+        v1::endpoints::list,
+        v1::endpoints::show,
+        v1::endpoints::change,
+        v1::endpoints::delete,
+        v1::endpoints::activate,
+        v1::endpoints::deactivate,
+        v1::deliveries::list,
+        v1::deliveries::show,
+        v1::deliveries::replay,
+        v1::companies::show,
+        v1::companies::name,
+        w3block::configurations::list,
+        w3block::configurations::create,
+        w3block::configurations::show,
+        w3block::configurations::update,
+        w3block::configurations::enable,
+        w3block::configurations::disable,
+        w3block::webhooks::list,
+        w3block::webhooks::show,
+        seen::health,
+        seen::ready,
+        seen::metrics,
+        seen::document,
+        docs::page,
+        docs::front,
+    ),
+    components(schemas(error::ErrorDto, w3block::OrderByEnum)),
+    tags(
+        (name = EVENTS, description = "The way in."),
+        (name = ENDPOINTS, description = "Where events are posted: commercio's webhooks."),
+        (name = DELIVERIES, description = "Events on their way: commercio's webhook deliveries."),
+        (name = COMPANIES, description = "Tenants."),
+        (name = W3BLOCK, description = "W3Block's interface to the same endpoints and deliveries."),
+        (name = OPERATION, description = "For those who run the server. No token is needed."),
+    ),
+    modifiers(&Everywhere)
+)]
+struct Document;
+
+/// What is the same for all operations: who may call, ids in the path, and errors.
+struct Everywhere;
+
+impl Modify for Everywhere {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_with(Components::new);
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some(
+                "A JWT with `exp`, `roles` (one of administrator, admin, superAdmin, integration) \
+                 and `tenantId`, the company. superAdmin reaches every company.",
+            ))
+            .build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let Paths { paths, .. } = &mut document.paths;
+        for (path, item) in paths.iter_mut() {
+            let operations =
+                [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                complete(path, operation);
+            }
+        }
+    }
+}
+
+fn complete(path: &str, operation: &mut Operation) {
+    let ids = path.split(['{', '}']).skip(1).step_by(2);
+    let of_company = path.contains("{companyId}");
+    let ids: Vec<_> = ids.map(id_parameter).collect();
+    if of_company {
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.splice(0..0, ids.iter().cloned().map(RefOr::T));
+        let bearer: [&str; 0] = [];
+        operation.security = Some(vec![SecurityRequirement::new("bearer", bearer)]);
+    }
+    let is = |id: &str| operation.operation_id.as_deref() == Some(id);
+    let has_body = operation.request_body.is_some();
+    let applies = |status: u16| match status {
+        400 | 401 | 403 => of_company,
+        404 => ids.len() > 1 || is("getCompany"),
+        408 | 413 => has_body,
+        409 => is("emitEvent"),
+        _ => of_company || is("ready"),
+    };
+    let w3block = operation.tags.iter().flatten().any(|tag| tag == W3BLOCK);
+    for (status, description) in REFUSALS {
+        if applies(status) {
+            let description = if status == 401 && w3block { W3BLOCK_401 } else { description };
+            let response = refusal(status, description);
+            operation.responses.responses.insert(status.to_string(), RefOr::T(response));
+        }
+    }
+}
+
+/// What may be refused, and why.
+const REFUSALS: [(u16, &str); 8] = [
+    (400, "Something in the request can never work; `message` names it."),
+    (401, "No token, one that is not valid, or one without a role that administers."),
+    (403, "The token is for another company."),
+    (404, "There is no such thing, or it belongs to another company."),
+    (408, "The body took too long to arrive."),
+    (409, "The id or the Idempotency-Key was used before for another event."),
+    (413, "The body is too large."),
+    (
+        503,
+        "Not now: shutting down (`draining`), the disk is full (`disk_full`) or the database is \
+           away (`store_unavailable`).",
+    ),
+];
+
+/// In W3Block's words.
+const W3BLOCK_401: &str = "User doesn't have any of the expected roles: administrator, admin, \
+                           superAdmin, integration";
+
+fn refusal(status: u16, description: &str) -> Response {
+    let error = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Error"))));
+    let response =
+        ResponseBuilder::new().description(description).content("application/json", error);
+    if status != 503 {
+        return response.build();
+    }
+    let secs = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+    let retry_after = HeaderBuilder::new()
+        .schema(Some(secs))
+        .description(Some("Seconds after which to try again."));
+    response.header("Retry-After", retry_after.build()).build()
+}
+
+fn id_parameter(name: &str) -> utoipa::openapi::path::Parameter {
+    let uuid = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::Custom("uuid".to_owned())));
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .schema(Some(uuid))
+        .build()
+}

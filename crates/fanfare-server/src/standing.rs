@@ -1,0 +1,33 @@
+//! Where a delivery stands, for people.
+
+use fanfare::model::{Delivery, DeliveryState, Endpoint, Timestamp};
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It will be sent at this time, or is on its way right now (`None`).
+    Waiting(Option<Timestamp>),
+    /// It waits for its endpoint to be enabled; the reason.
+    Held(String),
+    /// A 2xx was received.
+    Concluded,
+    /// It was given up; the reason.
+    Failed(String),
+}
+
+/// Where `delivery` stands; `endpoint` is where it goes, unless that was deleted.
+pub(crate) fn of(delivery: &Delivery, endpoint: Option<&Endpoint>) -> Standing {
+    match delivery.state {
+        DeliveryState::Concluded => Standing::Concluded,
+        DeliveryState::Failed => {
+            Standing::Failed(delivery.reason.clone().unwrap_or_else(|| "given up".to_owned()))
+        }
+        DeliveryState::Waiting => match endpoint.map(|endpoint| endpoint.disabled.as_ref()) {
+            None => Standing::Held("held: the endpoint was deleted".to_owned()),
+            Some(Some(disabled)) => {
+                Standing::Held(format!("held: the endpoint is disabled: {}", disabled.reason))
+            }
+            Some(None) => Standing::Waiting((!delivery.claimed).then_some(delivery.due_at)),
+        },
+    }
+}

@@ -1,0 +1,79 @@
+//! Deliveries: commercio's webhook deliveries.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use fanfare::model::{DeliveryId, Endpoint, EndpointId};
+
+use super::cursor::Cursor;
+use super::delivery::{Delivery, DeliveryDetails, DeliveryList};
+use super::endpoints;
+use crate::access::Authorized;
+use crate::answer::Json;
+use crate::app::App;
+use crate::error::Result;
+use crate::openapi::DELIVERIES;
+
+/// The path parameter that names the delivery.
+const ID: &str = "deliveryId";
+
+/// Lists the deliveries of an endpoint
+///
+/// The newest first.
+#[utoipa::path(get, path = "/v1/companies/{companyId}/endpoints/{endpointId}/deliveries",
+    operation_id = "listDeliveries", tag = DELIVERIES, params(Cursor),
+    responses((status = 200, description = "A page of deliveries.", body = DeliveryList)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    access: Authorized,
+    cursor: Cursor,
+) -> Result<Json<DeliveryList>> {
+    let (engine, company) = (app.engine(), access.company);
+    let (id, before) = (access.endpoint(endpoints::ID)?, cursor.after.map(DeliveryId::from_uuid));
+    let found = engine.deliveries_before(company, id, before, cursor.wanted()).await?;
+    let endpoint = engine.endpoint(company, id).await?;
+    let (found, next) = cursor.cut(found, |sent| sent.id().to_string());
+    let shape = |sent| Delivery::of(sent, Some(&endpoint));
+    let items = found.iter().map(shape).collect::<Result<_>>()?;
+    Ok(Json::ok(DeliveryList { items, next }))
+}
+
+/// Shows a delivery
+///
+/// With every attempt, the first one first.
+#[utoipa::path(get, path = "/v1/companies/{companyId}/deliveries/{deliveryId}",
+    operation_id = "getDelivery", tag = DELIVERIES,
+    responses((status = 200, description = "The delivery.", body = DeliveryDetails)))]
+pub(crate) async fn show(
+    State(app): State<App>,
+    access: Authorized,
+) -> Result<Json<DeliveryDetails>> {
+    let (engine, id) = (app.engine(), access.delivery(ID)?);
+    let sent = engine.delivery(access.company, id).await?;
+    let endpoint = endpoint(&app, &access, sent.delivery.endpoint).await?;
+    let attempts = engine.attempts(access.company, id).await?;
+    Ok(Json::ok(DeliveryDetails::of(&sent, endpoint.as_ref(), &attempts)?))
+}
+
+/// Replays a delivery
+///
+/// Sends the same event to the same endpoint again, as a new delivery with the same `webhook-id`.
+/// The old one stays as it is.
+#[utoipa::path(post, path = "/v1/companies/{companyId}/deliveries/{deliveryId}/replay",
+    operation_id = "replayDelivery", tag = DELIVERIES,
+    responses((status = 202, description = "The new delivery.", body = Delivery)))]
+pub(crate) async fn replay(State(app): State<App>, access: Authorized) -> Result<Json<Delivery>> {
+    let engine = app.engine();
+    let replayed = engine.replay(access.company, access.delivery(ID)?).await?;
+    let sent = engine.delivery(access.company, replayed.id).await?;
+    let endpoint = endpoint(&app, &access, replayed.endpoint).await?;
+    Ok(Json(StatusCode::ACCEPTED, Delivery::of(&sent, endpoint.as_ref())?))
+}
+
+/// The endpoint, unless it was deleted.
+async fn endpoint(app: &App, access: &Authorized, id: EndpointId) -> Result<Option<Endpoint>> {
+    match app.engine().endpoint(access.company, id).await {
+        Ok(endpoint) => Ok(Some(endpoint)),
+        Err(fanfare::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

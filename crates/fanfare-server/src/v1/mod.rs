@@ -1,0 +1,11 @@
+//! The native interface: commercio's service over REST, and what goes beyond it (contract,
+//! sections 4 and 6).
+
+pub(crate) mod companies;
+mod cursor;
+pub(crate) mod deliveries;
+mod delivery;
+mod dto;
+pub(crate) mod endpoints;
+pub(crate) mod events;
+mod webhook;

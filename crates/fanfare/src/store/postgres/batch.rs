@@ -1,0 +1,140 @@
+//! Many callers, one commit: whatever waits when the last commit is done goes into the next.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::store::postgres::Database;
+use crate::store::{Result, StoreError};
+
+/// How many jobs share a transaction at most.
+const JOBS_MAX: usize = 500;
+/// How many bytes of payload they bring at most, one job aside.
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How many jobs wait in the line before their callers wait for a place in it.
+const LINE_MAX: usize = 4 * JOBS_MAX;
+
+/// Something that can be done together with others of its kind.
+pub(super) trait Job: Send + Sync + Sized + 'static {
+    /// What comes of it.
+    type Answer: Send + 'static;
+
+    /// Its size in bytes, roughly.
+    fn bytes(&self) -> usize;
+
+    /// Does all of them in one transaction: all or none. The answers are in the order of the jobs.
+    fn together(
+        database: &Database,
+        jobs: &[Self],
+    ) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
+}
+
+/// Where jobs wait for the next transaction.
+pub(super) struct Line<J: Job> {
+    jobs: mpsc::Sender<Waiting<J>>,
+}
+
+struct Waiting<J: Job> {
+    job: J,
+    answer: oneshot::Sender<Result<J::Answer>>,
+}
+
+impl<J: Job> Line<J> {
+    /// Starts the worker. It ends when `closing` is cancelled and the line is empty, or when the
+    /// line is dropped.
+    pub(super) fn start(
+        database: &Arc<Database>,
+        closing: &CancellationToken,
+        workers: &TaskTracker,
+    ) -> Self {
+        let (jobs, line) = mpsc::channel(LINE_MAX);
+        workers.spawn(work(Arc::clone(database), line, closing.clone()));
+        Line { jobs }
+    }
+
+    /// A line that nobody works on.
+    pub(super) fn closed() -> Self {
+        Line { jobs: mpsc::channel(1).0 }
+    }
+
+    /// Has a job done with the next batch.
+    pub(super) async fn submit(&self, job: J) -> Result<J::Answer> {
+        let (answer, answered) = oneshot::channel();
+        let closed = |_| StoreError::Away("the store is closed".to_owned());
+        self.jobs.send(Waiting { job, answer }).await.map_err(closed)?;
+        // Without an answer, whether it happened is unknown.
+        let lost = |_| StoreError::Away("the store closed before it answered".to_owned());
+        answered.await.map_err(lost)?
+    }
+}
+
+async fn work<J: Job>(
+    database: Arc<Database>,
+    mut line: mpsc::Receiver<Waiting<J>>,
+    closing: CancellationToken,
+) {
+    let mut waiting = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = closing.cancelled(), if !line.is_closed() => line.close(),
+            taken = line.recv_many(&mut waiting, JOBS_MAX) => {
+                if taken == 0 {
+                    return;
+                }
+                while !waiting.is_empty() {
+                    let count = slice(&waiting);
+                    let some: Vec<Waiting<J>> = waiting.drain(..count).collect();
+                    do_together(&database, some).await;
+                }
+            }
+        }
+    }
+}
+
+/// How many of the first jobs go into one transaction.
+fn slice<J: Job>(waiting: &[Waiting<J>]) -> usize {
+    let mut bytes = 0;
+    let fits = waiting.iter().take_while(|waiting| {
+        bytes += waiting.job.bytes();
+        bytes <= BYTES_MAX
+    });
+    fits.count().max(1)
+}
+
+async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
+    let (jobs, callers): (Vec<J>, Vec<_>) =
+        waiting.into_iter().map(|waiting| (waiting.job, waiting.answer)).unzip();
+    let answers: Vec<Result<J::Answer>> = match J::together(database, &jobs).await {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        Err(error) if jobs.len() == 1 => vec![Err(error)],
+        // Only the culprit shall fail.
+        Err(_) => do_alone(database, &jobs).await,
+    };
+    for (caller, answer) in callers.into_iter().zip(answers) {
+        // A caller may have gone away; what was to be done is done.
+        drop(caller.send(answer));
+    }
+}
+
+async fn do_alone<J: Job>(database: &Database, jobs: &[J]) -> Vec<Result<J::Answer>> {
+    let mut answers = Vec::with_capacity(jobs.len());
+    let mut away: Option<StoreError> = None;
+    for job in jobs.chunks(1) {
+        let answer = match &away {
+            Some(error) => Err(error.clone()),
+            None => J::together(database, job).await.and_then(only),
+        };
+        if let Err(error @ (StoreError::Away(_) | StoreError::Full(_))) = &answer {
+            away = Some(error.clone());
+        }
+        answers.push(answer);
+    }
+    answers
+}
+
+fn only<A>(mut answers: Vec<A>) -> Result<A> {
+    answers.pop().ok_or_else(|| StoreError::Broken("a job without an answer".to_owned()))
+}

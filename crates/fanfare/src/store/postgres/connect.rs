@@ -1,0 +1,138 @@
+//! Where the database is, and how its connections are set up.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::store::{Result, StoreError};
+
+/// How many connections at most, the owner's own aside.
+const CONNECTIONS_MAX: usize = 8;
+/// How long a call waits for a connection, new or given back.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The schema where the URL names none.
+const SCHEMA: &str = "fanfare";
+
+/// For every connection. Durable commits are promised, so a server's laxer default does not
+/// count. Every statement of the store is a walk along an index; without statistics (a fresh
+/// table, a cached plan from when it was small) the planner would rather read whole tables, so
+/// that is made dear. [`super::check`] lifts it for itself.
+const OPTIONS: &str = "-csynchronous_commit=on -clock_timeout=10s \
+    -cidle_in_transaction_session_timeout=60s -cjit=off -cenable_seqscan=off \
+    -cenable_bitmapscan=off -cenable_hashjoin=off -cenable_mergejoin=off";
+
+/// A database's address, and the schema in it.
+pub(super) struct Address {
+    config: Config,
+    schema: String,
+}
+
+/// A connection outside the pool. Dropped means closed.
+pub(super) struct Connection {
+    client: Client,
+    driver: JoinHandle<()>,
+}
+
+impl Address {
+    pub(super) fn parse(url: &str) -> Result<Self> {
+        let mut config: Config = url.parse()?;
+        let asked = config.get_options().unwrap_or_default().to_owned();
+        let named = first_schema(&asked);
+        let schema = named.clone().unwrap_or_else(|| SCHEMA.to_owned());
+        let path = if named.is_none() { format!(" -csearch_path={schema}") } else { String::new() };
+        // The later one of two counts, so what the URL says does.
+        config.options(format!("{OPTIONS}{path} {asked}"));
+        if config.get_application_name().is_none() {
+            config.application_name("fanfare");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(PATIENCE);
+        }
+        // A cut network must not keep a call waiting for as long as TCP would.
+        config.keepalives_idle(Duration::from_secs(10)).tcp_user_timeout(Duration::from_secs(15));
+        Ok(Address { config, schema })
+    }
+
+    pub(super) fn read_only(mut self) -> Self {
+        let options = self.config.get_options().unwrap_or_default();
+        let options = format!("{options} -cdefault_transaction_read_only=on");
+        self.config.options(options);
+        self
+    }
+
+    pub(super) fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    pub(super) async fn connect(&self) -> Result<Connection> {
+        let (client, connection) = self.config.connect(NoTls).await?;
+        // How it ended is told to whoever uses the client.
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        Ok(Connection { client, driver })
+    }
+
+    pub(super) fn pool(&self) -> Result<Pool> {
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(self.config.clone(), NoTls, recycling);
+        let pool = Pool::builder(manager)
+            .max_size(CONNECTIONS_MAX)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(PATIENCE))
+            .create_timeout(Some(PATIENCE))
+            .build();
+        pool.map_err(|error| StoreError::Broken(error.to_string()))
+    }
+}
+
+/// The first schema of a `-csearch_path=…` among a connection's options.
+fn first_schema(options: &str) -> Option<String> {
+    let (_, path) = options.rsplit_once("search_path=")?;
+    let first = path.split([' ', ',']).next()?.trim_matches('"');
+    (!first.is_empty()).then(|| first.to_owned())
+}
+
+impl std::ops::Deref for Connection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The client's own end would close the connection too, but not while a query is stuck.
+        self.driver.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_is_the_first_of_the_search_path() {
+        let cases = [
+            ("", None),
+            ("-cjit=off", None),
+            ("-csearch_path=shop", Some("shop")),
+            ("-c search_path=\"Shop\",public -cjit=off", Some("Shop")),
+            ("-csearch_path=", None),
+        ];
+        for (options, schema) in cases {
+            assert_eq!(first_schema(options).as_deref(), schema, "{options}");
+        }
+    }
+
+    #[test]
+    fn what_the_url_says_comes_last_and_counts() {
+        let address =
+            Address::parse("postgres://h/d?options=-csearch_path%3Dshop%20-cjit%3Don").unwrap();
+        assert_eq!(address.schema(), "shop");
+        assert!(address.config.get_options().unwrap().ends_with("-csearch_path=shop -cjit=on"));
+        let plain = Address::parse("postgres://h/d").unwrap();
+        assert!(plain.config.get_options().unwrap().contains("-csearch_path=fanfare"));
+    }
+}

@@ -1,0 +1,225 @@
+//! Companies, and who listens.
+
+use async_trait::async_trait;
+
+use crate::model::{
+    Company, CompanyId, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort, Order,
+    Page, Timestamp,
+};
+use crate::store::postgres::rows::{self, company_columns, endpoint_columns, get, integer, text};
+use crate::store::postgres::transaction::Transaction;
+use crate::store::postgres::{Postgres, counted};
+use crate::store::{Endpoints, Result};
+
+const COMPANY: &str =
+    concat!("select ", company_columns!(), " from companies where company_id = $1");
+
+const NAME_COMPANY: &str = concat!(
+    "insert into companies (company_id, name, created_at, updated_at) values ($1, $2, $3, $3)
+    on conflict (company_id) do update set name = excluded.name, updated_at = excluded.updated_at
+    returning ",
+    company_columns!()
+);
+
+const ADD: &str = "
+    with company as (
+        insert into companies (company_id, name, created_at, updated_at) values ($1, '', $10, $10)
+        on conflict do nothing)
+    insert into endpoints (company_id, id, url, secret, events, shape, max_retries, disabled_at,
+                           disabled_reason, created_at, updated_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+
+const ONE: &str = concat!(
+    "select ",
+    endpoint_columns!(),
+    " from endpoints e where e.company_id = $1 and e.id = $2 and e.deleted_at is null"
+);
+
+const CHANGE: &str = "
+    update endpoints
+    set url = $3, events = $4, shape = $5, max_retries = $6, disabled_at = $7,
+        disabled_reason = $8, updated_at = $9
+    where company_id = $1 and id = $2";
+
+const DELETE: &str = "
+    update endpoints set deleted_at = $3, updated_at = $3
+    where company_id = $1 and id = $2 and deleted_at is null";
+
+/// No search is a search for nothing. The C collation keeps a server's language out of it.
+const FOUND: &str = "
+    from endpoints e
+    where e.company_id = $1 and e.deleted_at is null
+      and strpos(lower(e.url collate \"C\"), lower($2 collate \"C\")) > 0";
+
+const BEFORE: &str = concat!(
+    "select ",
+    endpoint_columns!(),
+    " from endpoints e
+    where e.company_id = $1 and e.deleted_at is null and ($2::uuid is null or e.id < $2)
+    order by e.id desc limit $3"
+);
+
+#[async_trait]
+impl Endpoints for Postgres {
+    async fn company(&self, id: CompanyId) -> Result<Option<Company>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(COMPANY).await?;
+        let row = client.query_opt(&statement, &[&id.uuid()]).await?;
+        row.as_ref().map(rows::company).transpose()
+    }
+
+    async fn name_company(&self, id: CompanyId, name: &str, now: Timestamp) -> Result<Company> {
+        let client = self.database.writer().await?;
+        let statement = client.prepare_cached(NAME_COMPANY).await?;
+        rows::company(&client.query_one(&statement, &[&id.uuid(), &text(name), &now.0]).await?)
+    }
+
+    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
+        let client = self.database.writer().await?;
+        let statement = client.prepare_cached(ADD).await?;
+        let events = spellings(endpoint);
+        let disabled = endpoint.disabled.as_ref();
+        client
+            .execute(
+                &statement,
+                &[
+                    &endpoint.company.uuid(),
+                    &endpoint.id.uuid(),
+                    &endpoint.url.as_str(),
+                    &endpoint.secret.0,
+                    &events,
+                    &endpoint.shape.encode(),
+                    &integer(endpoint.max_retries)?,
+                    &disabled.map(|disabled| disabled.at.0),
+                    &disabled.map(|disabled| text(&disabled.reason)),
+                    &endpoint.created_at.0,
+                    &endpoint.updated_at.0,
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+
+    async fn change_endpoint(
+        &self,
+        company: CompanyId,
+        id: EndpointId,
+        change: &EndpointChange,
+        now: Timestamp,
+    ) -> Result<Option<Endpoint>> {
+        let client = Transaction::on(self.database.writer().await?);
+        // Held until the end, so that two changes at once are one after the other.
+        let one = client.prepare_cached(&format!("{ONE} for update")).await?;
+        let ((), row) = tokio::try_join!(
+            biased;
+            client.batch_execute("begin"),
+            async { client.query_opt(&one, &[&company.uuid(), &id.uuid()]).await },
+        )?;
+        let before = row.as_ref().map(rows::endpoint).transpose()?;
+        let after = before.as_ref().map(|endpoint| change.applied_to(endpoint, now));
+        if let Some(endpoint) = after.as_ref().filter(|_| after != before) {
+            write(&client, endpoint).await?;
+        }
+        client.batch_execute("commit").await?;
+        client.ended();
+        Ok(after)
+    }
+
+    async fn delete_endpoint(
+        &self,
+        company: CompanyId,
+        id: EndpointId,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let client = self.database.writer().await?;
+        let statement = client.prepare_cached(DELETE).await?;
+        Ok(client.execute(&statement, &[&company.uuid(), &id.uuid(), &now.0]).await? > 0)
+    }
+
+    async fn endpoint(&self, company: CompanyId, id: EndpointId) -> Result<Option<Endpoint>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(ONE).await?;
+        let row = client.query_opt(&statement, &[&company.uuid(), &id.uuid()]).await?;
+        row.as_ref().map(rows::endpoint).transpose()
+    }
+
+    async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {
+        let search = list.search.as_deref().unwrap_or_default();
+        if search.contains('\0') {
+            return Ok(Page { items: Vec::new(), total: 0 });
+        }
+        let (columns, order) = (endpoint_columns!(), order_by(list.sort, list.order));
+        let page = format!("select {columns} {FOUND} order by {order} offset $3 limit $4");
+        let client = Transaction::on(self.database.reader().await?);
+        let count = client.prepare_cached(&format!("select count(*) {FOUND}")).await?;
+        let page = client.prepare_cached(&page).await?;
+        let (company, skip) = (list.company.uuid(), counted(list.window.skip));
+        let limit = i64::from(list.window.limit);
+        let ((), total, rows, ()) = tokio::try_join!(
+            biased;
+            client.batch_execute("begin isolation level repeatable read read only"),
+            async { client.query_one(&count, &[&company, &search]).await },
+            async { client.query(&page, &[&company, &search, &skip, &limit]).await },
+            client.batch_execute("commit"),
+        )?;
+        client.ended();
+        let total: i64 = get(&total, "count")?;
+        let items = rows.iter().map(rows::endpoint).collect::<Result<_>>()?;
+        Ok(Page { items, total: total.unsigned_abs() })
+    }
+
+    async fn endpoints_before(
+        &self,
+        company: CompanyId,
+        before: Option<EndpointId>,
+        limit: u32,
+    ) -> Result<Vec<Endpoint>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(BEFORE).await?;
+        let before = before.map(EndpointId::uuid);
+        let rows = client.query(&statement, &[&company.uuid(), &before, &i64::from(limit)]).await?;
+        rows.iter().map(rows::endpoint).collect()
+    }
+}
+
+async fn write(client: &Transaction, endpoint: &Endpoint) -> Result<()> {
+    let statement = client.prepare_cached(CHANGE).await?;
+    let events = spellings(endpoint);
+    let disabled = endpoint.disabled.as_ref();
+    client
+        .execute(
+            &statement,
+            &[
+                &endpoint.company.uuid(),
+                &endpoint.id.uuid(),
+                &endpoint.url.as_str(),
+                &events,
+                &endpoint.shape.encode(),
+                &integer(endpoint.max_retries)?,
+                &disabled.map(|disabled| disabled.at.0),
+                &disabled.map(|disabled| text(&disabled.reason)),
+                &endpoint.updated_at.0,
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+fn spellings(endpoint: &Endpoint) -> Vec<&str> {
+    endpoint.events.iter().map(|subscription| subscription.as_str()).collect()
+}
+
+fn order_by(sort: EndpointSort, order: Order) -> String {
+    let key = match sort {
+        EndpointSort::CreatedAt => "e.created_at",
+        EndpointSort::UpdatedAt => "e.updated_at",
+        EndpointSort::Url => "e.url collate \"C\"",
+        EndpointSort::MaxRetries => "e.max_retries",
+        EndpointSort::Disabled => "(e.disabled_at is not null)",
+    };
+    let way = match order {
+        Order::Ascending => "asc",
+        Order::Descending => "desc",
+    };
+    format!("{key} {way}, e.id {way}")
+}

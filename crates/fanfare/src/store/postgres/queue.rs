@@ -1,0 +1,247 @@
+//! The road's way through the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use crate::model::{
+    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, LaneKey, Record, Timestamp,
+};
+use crate::store::postgres::Postgres;
+use crate::store::postgres::accept::Emitted;
+use crate::store::postgres::rows::{
+    self, delivery_columns, endpoint_columns, event_columns, get, unsigned,
+};
+use crate::store::postgres::transaction::Transaction;
+use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Result, Wanted};
+
+const RECOVER: &str =
+    "update deliveries set claimed = false, due_at = $1 where state = 0 and claimed";
+
+/// As in `record`, the state is not asked for.
+const RELEASE: &str = "
+    update deliveries d set claimed = false, due_at = $4
+    from (select * from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as c (company_id, id, fence)
+          order by company_id, id) c
+    where d.company_id = c.company_id and d.id = c.id and d.fence = c.fence
+      and d.claimed";
+
+/// Each lane gives its longest due; rivals are sent to rows of their own by `skip locked`.
+const CLAIM: &str = concat!(
+    "with lane as materialized (
+        select w.n, w.room, ",
+    endpoint_columns!(),
+    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[])
+             as w (n, company_id, endpoint_id, room)
+        join endpoints e on e.company_id = w.company_id and e.id = w.endpoint_id
+        where e.disabled_at is null and e.deleted_at is null),
+    due as materialized (
+        select l.n, d.company_id, d.id, d.due_at
+        from lane l cross join lateral (
+            select d.company_id, d.id, d.due_at from deliveries d
+            where d.company_id = l.company_id and d.endpoint_id = l.endpoint_id
+              and d.state = 0 and d.due_at <= $5
+            order by d.due_at, d.id limit l.room for update skip locked) d),
+    taken as (
+        update deliveries d set fence = d.fence + 1, due_at = $6, claimed = true
+        from due where d.company_id = due.company_id and d.id = due.id
+        returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.event_id, d.fence,
+                  d.attempts, d.shape)
+    select t.n, t.id as delivery_id, t.fence, t.attempts, t.shape, ",
+    event_columns!(),
+    ", l.*
+    from taken t
+    join events v on v.company_id = t.company_id and v.id = t.event_id
+    join lane l on l.n = t.n
+    order by t.n, t.was_due_at, t.id"
+);
+
+/// Sent behind the claim in the same transaction, so it sees what was claimed.
+const NEXT_DUE: &str = "
+    select w.n, d.due_at
+    from unnest($1::int[], $2::uuid[], $3::uuid[]) as w (n, company_id, endpoint_id)
+    join endpoints e on e.company_id = w.company_id and e.id = w.endpoint_id
+    cross join lateral (
+        select d.due_at from deliveries d
+        where d.company_id = w.company_id and d.endpoint_id = w.endpoint_id and d.state = 0
+        order by d.due_at, d.id limit 1) d
+    where e.disabled_at is null and e.deleted_at is null";
+
+/// The event is held until the end, so that it cannot expire together with the old delivery.
+const REPLAY: &str = concat!(
+    "with old as (
+        select d.company_id, d.id, d.endpoint_id, d.event_id, d.shape
+        from deliveries d
+        join events v on v.company_id = d.company_id and v.id = d.event_id
+        join endpoints e on e.company_id = d.company_id and e.id = d.endpoint_id
+        where d.company_id = $1 and d.id = $2 and e.deleted_at is null
+        for key share of d, v),
+    made as (
+        insert into deliveries (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
+                                replay_of, claimed, fence, state, attempts)
+        select company_id, $3, endpoint_id, event_id, shape, $4, $4, id, false, 0, 0, 0 from old
+        returning *),
+    tally as (
+        insert into counts (company_id, endpoint_id, waiting, concluded, failed)
+        select company_id, endpoint_id, 1, 0, 0 from made
+        on conflict (company_id, endpoint_id) do update set waiting = counts.waiting + 1)
+    select ",
+    delivery_columns!(),
+    " from made d"
+);
+
+/// From lane to lane, one seek each: the first row behind a lane begins the next one.
+const LANES: &str = "
+    with recursive lane as (
+        (select company_id, endpoint_id, due_at from deliveries
+         where state = 0 and (company_id, endpoint_id) > ($1::uuid, $2::uuid)
+         order by company_id, endpoint_id, due_at, id limit 1)
+        union all
+        select next.* from lane cross join lateral (
+            select company_id, endpoint_id, due_at from deliveries
+            where state = 0 and (company_id, endpoint_id) > (lane.company_id, lane.endpoint_id)
+            order by company_id, endpoint_id, due_at, id limit 1) next)
+    select l.company_id, l.endpoint_id, l.due_at from lane l
+    where exists (select from endpoints e
+                  where e.company_id = l.company_id and e.id = l.endpoint_id
+                    and e.disabled_at is null and e.deleted_at is null)
+    limit $3";
+
+#[async_trait]
+impl Queue for Postgres {
+    /// A claim is known by its mark, so the lease need not be.
+    async fn recover(&self, now: Timestamp, _lease: Duration) -> Result<()> {
+        let client = self.database.writer().await?;
+        let statement = client.prepare_cached(RECOVER).await?;
+        client.execute(&statement, &[&now.0]).await?;
+        Ok(())
+    }
+
+    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted> {
+        self.emits.submit(Emitted::new(emit, admission)).await
+    }
+
+    async fn claim(
+        &self,
+        wanted: &[Wanted],
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Vec<Claimed>> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let numbers: Vec<i32> = (0..).take(wanted.len()).collect();
+        let companies: Vec<Uuid> = wanted.iter().map(|lane| lane.key.company.uuid()).collect();
+        let endpoints: Vec<Uuid> = wanted.iter().map(|lane| lane.key.endpoint.uuid()).collect();
+        let rooms: Vec<i64> = wanted.iter().map(|lane| i64::from(lane.limit)).collect();
+        let until = now.plus(lease);
+        let of_claim: [&(dyn ToSql + Sync); 6] =
+            [&numbers, &companies, &endpoints, &rooms, &now.0, &until.0];
+        let of_lanes = &of_claim[..3];
+        let client = Transaction::on(self.database.writer().await?);
+        let claim = client.prepare_cached(CLAIM).await?;
+        let next_due = client.prepare_cached(NEXT_DUE).await?;
+        let ((), claims, next_due, ()) = tokio::try_join!(
+            biased;
+            client.batch_execute("begin"),
+            client.query(&claim, &of_claim),
+            client.query(&next_due, of_lanes),
+            client.batch_execute("commit"),
+        )?;
+        client.ended();
+        gather(wanted, &claims, &next_due)
+    }
+
+    async fn record(&self, record: Record) -> Result<bool> {
+        self.records.submit(record).await
+    }
+
+    async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()> {
+        let companies: Vec<Uuid> =
+            claims.iter().map(|claim| claim.endpoint.company.uuid()).collect();
+        let deliveries: Vec<Uuid> = claims.iter().map(|claim| claim.delivery.uuid()).collect();
+        let fences: Vec<i64> = claims.iter().map(fence_of).collect();
+        let client = self.database.writer().await?;
+        let statement = client.prepare_cached(RELEASE).await?;
+        client.execute(&statement, &[&companies, &deliveries, &fences, &now.0]).await?;
+        Ok(())
+    }
+
+    async fn replay(
+        &self,
+        company: CompanyId,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<Delivery>> {
+        let client = self.database.writer().await?;
+        let statement = client.prepare_cached(REPLAY).await?;
+        let new = DeliveryId::new(now).uuid();
+        let row =
+            client.query_opt(&statement, &[&company.uuid(), &id.uuid(), &new, &now.0]).await?;
+        row.as_ref().map(rows::delivery).transpose()
+    }
+
+    async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
+        // No lane comes before the nil ids.
+        let (company, endpoint) =
+            after.map_or_else(Default::default, |key| (key.company.uuid(), key.endpoint.uuid()));
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(LANES).await?;
+        let rows = client.query(&statement, &[&company, &endpoint, &i64::from(limit)]).await?;
+        rows.iter().map(read_lane).collect()
+    }
+}
+
+/// One answer for each lane wanted, in the order they were.
+fn gather(wanted: &[Wanted], claims: &[Row], next_due: &[Row]) -> Result<Vec<Claimed>> {
+    let empty = |lane: &Wanted| Claimed { key: lane.key, claims: Vec::new(), next_due: None };
+    let mut claimed: Vec<Claimed> = wanted.iter().map(empty).collect();
+    let mut endpoints: HashMap<LaneKey, Arc<Endpoint>> = HashMap::new();
+    for row in claims {
+        let Some(lane) = lane_of(row, &mut claimed)? else { continue };
+        let endpoint = match endpoints.get(&lane.key) {
+            Some(endpoint) => Arc::clone(endpoint),
+            None => Arc::new(rows::endpoint(row)?),
+        };
+        endpoints.insert(lane.key, Arc::clone(&endpoint));
+        lane.claims.push(read_claim(row, endpoint)?);
+    }
+    for row in next_due {
+        if let Some(lane) = lane_of(row, &mut claimed)? {
+            lane.next_due = Some(Timestamp(get(row, "due_at")?));
+        }
+    }
+    Ok(claimed)
+}
+
+fn lane_of<'a>(row: &Row, claimed: &'a mut [Claimed]) -> Result<Option<&'a mut Claimed>> {
+    let number: i32 = get(row, "n")?;
+    Ok(claimed.get_mut(number.unsigned_abs() as usize))
+}
+
+fn read_claim(row: &Row, endpoint: Arc<Endpoint>) -> Result<Claim> {
+    Ok(Claim {
+        delivery: DeliveryId::from_uuid(get(row, "delivery_id")?),
+        fence: rows::fence(row)?,
+        attempts: unsigned(get(row, "attempts")?, "number of attempts")?,
+        shape: rows::shape(row, "shape")?,
+        event: Arc::new(rows::event(row)?),
+        endpoint,
+    })
+}
+
+/// A claim's number as a column; none is ever so large.
+pub(super) fn fence_of(claim: &Claim) -> i64 {
+    i64::try_from(claim.fence).unwrap_or(i64::MAX)
+}
+
+fn read_lane(row: &Row) -> Result<Lane> {
+    let company = CompanyId::from_uuid(get(row, "company_id")?);
+    let endpoint = EndpointId::from_uuid(get(row, "endpoint_id")?);
+    Ok(Lane { key: LaneKey { company, endpoint }, due_at: Timestamp(get(row, "due_at")?) })
+}

@@ -1,0 +1,193 @@
+//! Results: attempts and what follows from them, many in one statement.
+
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
+use crate::metrics::Stopwatch;
+use crate::model::{Disabled, Outcome, Record, Timestamp, Verdict};
+use crate::store::Result;
+use crate::store::postgres::Database;
+use crate::store::postgres::batch::Job;
+use crate::store::postgres::queue::fence_of;
+use crate::store::postgres::rows::{self, get, integer};
+use crate::store::rows::{write_headers, write_outcome};
+
+/// A verdict counts if its claim still holds: nobody claimed again, nobody recorded under it, and
+/// the state is not final. The attempt goes into the history either way. Rows are taken in the order
+/// of their keys, here as everywhere, so that nobody waits in a ring. Only what waits is claimed (a
+/// check of the table), so the state need not be asked for; asked for, it would tempt the planner
+/// to look for ids in the index of lanes.
+const RECORD: &str = "
+    with results as materialized (
+        select * from unnest(
+            $1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::bigint[],
+            $7::text[], $8::bigint[], $9::bool[], $10::int[], $11::bigint[], $12::bigint[],
+            $13::text[], $14::text[], $15::int[], $16::text[], $17::bytea[], $18::text[])
+        as r (n, company_id, delivery_id, fence, state, due_at, reason, at, gone, number,
+              started_at, duration_us, url, headers, status, answer_headers, body, flaw)
+        order by company_id, delivery_id),
+    held as (
+        update deliveries d
+        set state = r.state, due_at = r.due_at, reason = r.reason, updated_at = r.at,
+            attempts = d.attempts + 1, claimed = false
+        from results r
+        where d.company_id = r.company_id and d.id = r.delivery_id and d.fence = r.fence
+          and d.claimed
+        returning r.n, r.at, r.gone, d.company_id, d.endpoint_id, d.state),
+    history as (
+        insert into attempts (company_id, delivery_id, fence, counted, number, started_at,
+                              duration_us, url, headers, status, answer_headers, body, flaw)
+        select company_id, delivery_id, fence, n in (select n from held), number, started_at,
+               duration_us, url, headers, status, answer_headers, body, flaw
+        from results r
+        where n in (select n from held)
+           or exists (select from deliveries d
+                      where d.company_id = r.company_id and d.id = r.delivery_id)
+        on conflict do nothing),
+    disabled as (
+        update endpoints e
+        set disabled_at = h.at, disabled_reason = $19, updated_at = h.at
+        from (select company_id, endpoint_id, min(at) as at from held where gone
+              group by company_id, endpoint_id) h
+        where e.company_id = h.company_id and e.id = h.endpoint_id
+          and e.disabled_at is null and e.deleted_at is null),
+    tally as (
+        insert into counts (company_id, endpoint_id, waiting, concluded, failed)
+        select company_id, endpoint_id, -count(*), count(*) filter (where state = 1),
+               count(*) filter (where state = 2)
+        from held where state <> 0
+        group by company_id, endpoint_id order by company_id, endpoint_id
+        on conflict (company_id, endpoint_id) do update
+        set waiting = counts.waiting + excluded.waiting,
+            concluded = counts.concluded + excluded.concluded,
+            failed = counts.failed + excluded.failed)
+    select n from held";
+
+impl Job for Record {
+    /// Whether the verdict counted.
+    type Answer = bool;
+
+    fn bytes(&self) -> usize {
+        match &self.attempt.outcome {
+            Outcome::Answered(answer) => answer.body.len(),
+            Outcome::NoAnswer { .. } => 0,
+        }
+    }
+
+    async fn together(database: &Database, records: &[Self]) -> Result<Vec<bool>> {
+        let client = database.writer().await?;
+        let statement = client.prepare_cached(RECORD).await?;
+        let (verdicts, attempts) = (Verdicts::of(records)?, Attempts::of(records)?);
+        let (v, a) = (&verdicts, &attempts);
+        let gone = Disabled::gone(Timestamp::default()).reason;
+        let clock = Stopwatch::start();
+        let rows = client
+            .query(
+                &statement,
+                &[
+                    &v.number,
+                    &v.company,
+                    &v.delivery,
+                    &v.fence,
+                    &v.state,
+                    &v.due_at,
+                    &v.reason,
+                    &v.at,
+                    &v.gone,
+                    &a.number,
+                    &a.started_at,
+                    &a.duration_us,
+                    &a.url,
+                    &a.headers,
+                    &a.status,
+                    &a.answer_headers,
+                    &a.body,
+                    &a.flaw,
+                    &gone,
+                ],
+            )
+            .await?;
+        database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
+        let mut held = vec![false; records.len()];
+        for row in &rows {
+            let number: i32 = get(row, "n")?;
+            if let Some(held) = held.get_mut(number.unsigned_abs() as usize) {
+                *held = true;
+            }
+        }
+        Ok(held)
+    }
+}
+
+/// What follows, column by column.
+#[derive(Default)]
+struct Verdicts {
+    number: Vec<i32>,
+    company: Vec<Uuid>,
+    delivery: Vec<Uuid>,
+    fence: Vec<i64>,
+    state: Vec<i16>,
+    due_at: Vec<i64>,
+    reason: Vec<Option<String>>,
+    at: Vec<i64>,
+    gone: Vec<bool>,
+}
+
+impl Verdicts {
+    fn of(records: &[Record]) -> Result<Self> {
+        let mut columns = Verdicts::default();
+        for (number, record) in (0..).zip(records) {
+            let (state, due_at, reason) = match &record.verdict {
+                Verdict::Concluded => (1, record.at, None),
+                Verdict::RetryAt(due_at) => (0, *due_at, None),
+                Verdict::Failed(reason) => (2, record.at, Some(rows::text(reason).into_owned())),
+                Verdict::Gone => (2, record.at, Some(Disabled::gone(record.at).reason)),
+            };
+            columns.number.push(number);
+            columns.company.push(record.claim.event.company.uuid());
+            columns.delivery.push(record.claim.delivery.uuid());
+            columns.fence.push(fence_of(&record.claim));
+            columns.state.push(state);
+            columns.due_at.push(due_at.0);
+            columns.reason.push(reason);
+            columns.at.push(record.at.0);
+            columns.gone.push(record.verdict == Verdict::Gone);
+        }
+        Ok(columns)
+    }
+}
+
+/// What happened, column by column.
+#[derive(Default)]
+struct Attempts<'a> {
+    number: Vec<i32>,
+    started_at: Vec<i64>,
+    duration_us: Vec<i64>,
+    url: Vec<&'a str>,
+    headers: Vec<String>,
+    status: Vec<Option<i32>>,
+    answer_headers: Vec<Option<String>>,
+    body: Vec<Option<&'a [u8]>>,
+    flaw: Vec<Option<Cow<'a, str>>>,
+}
+
+impl<'a> Attempts<'a> {
+    fn of(records: &'a [Record]) -> Result<Self> {
+        let mut columns = Attempts::default();
+        for Record { attempt, .. } in records {
+            columns.number.push(integer(attempt.number)?);
+            columns.started_at.push(attempt.started_at.0);
+            let duration_us = i64::try_from(attempt.duration.as_micros());
+            columns.duration_us.push(duration_us.unwrap_or(i64::MAX));
+            columns.url.push(&attempt.url);
+            columns.headers.push(write_headers(&attempt.headers));
+            let (status, headers, body, flaw) = write_outcome(&attempt.outcome);
+            columns.status.push(status.map(i32::from));
+            columns.answer_headers.push(headers);
+            columns.body.push(body);
+            columns.flaw.push(flaw.map(rows::text));
+        }
+        Ok(columns)
+    }
+}

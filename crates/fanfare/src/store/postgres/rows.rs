@@ -1,0 +1,189 @@
+//! Rows to nouns, in one place for each.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+use uuid::Uuid;
+
+use crate::model::{
+    Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
+    EndpointId, Event, EventId, History, Outcome, SealedSecret, Shape, Timestamp,
+};
+use crate::store::postgres::error::corrupt;
+use crate::store::rows::{read_headers, read_outcome};
+use crate::store::{Result, StoreError};
+
+/// What [`company`] reads.
+macro_rules! company_columns {
+    () => {
+        "company_id, name, created_at, updated_at"
+    };
+}
+
+/// What [`endpoint`] reads, of endpoints `e`.
+macro_rules! endpoint_columns {
+    () => {
+        "e.company_id, e.id as endpoint_id, e.url, e.secret, e.events, \
+         e.shape as endpoint_shape, e.max_retries, e.disabled_at, e.disabled_reason, \
+         e.created_at as endpoint_created_at, e.updated_at as endpoint_updated_at"
+    };
+}
+
+/// What [`event`] reads, of events `v`.
+macro_rules! event_columns {
+    () => {
+        "v.company_id, v.id as event_id, v.type, v.payload, v.created_at as event_created_at"
+    };
+}
+
+/// What [`delivery`] reads, of deliveries `d`.
+macro_rules! delivery_columns {
+    () => {
+        "d.company_id, d.id as delivery_id, d.endpoint_id, d.event_id, d.shape, d.state, \
+         d.due_at, d.claimed, d.attempts, d.fence, d.reason, d.replay_of, d.updated_at"
+    };
+}
+
+/// What [`attempt`] reads, of attempts `a`.
+macro_rules! attempt_columns {
+    () => {
+        "a.number, a.started_at, a.duration_us, a.url as attempt_url, a.headers, a.status, \
+         a.answer_headers, a.body, a.flaw"
+    };
+}
+
+pub(super) use {
+    attempt_columns, company_columns, delivery_columns, endpoint_columns, event_columns,
+};
+
+/// A column by its name.
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Result<T> {
+    // The error of a value that does not fit would quote nothing of it, but neither help anyone.
+    row.try_get(column).map_err(|_| corrupt(column))
+}
+
+pub(super) fn company(row: &Row) -> Result<Company> {
+    Ok(Company {
+        id: CompanyId::from_uuid(get(row, "company_id")?),
+        name: get(row, "name")?,
+        created_at: Timestamp(get(row, "created_at")?),
+        updated_at: Timestamp(get(row, "updated_at")?),
+    })
+}
+
+pub(super) fn endpoint(row: &Row) -> Result<Endpoint> {
+    let (url, events): (&str, Vec<&str>) = (get(row, "url")?, get(row, "events")?);
+    let events = events.iter().map(|text| text.parse().map_err(|_| corrupt("subscription")));
+    let disabled_at: Option<i64> = get(row, "disabled_at")?;
+    let reason: Option<String> = get(row, "disabled_reason")?;
+    let disabled = |at| Disabled { at: Timestamp(at), reason: reason.unwrap_or_default() };
+    Ok(Endpoint {
+        id: EndpointId::from_uuid(get(row, "endpoint_id")?),
+        company: CompanyId::from_uuid(get(row, "company_id")?),
+        url: url.parse().map_err(|_| corrupt("URL"))?,
+        secret: SealedSecret(get(row, "secret")?),
+        events: events.collect::<Result<_>>()?,
+        shape: shape(row, "endpoint_shape")?,
+        max_retries: unsigned(get(row, "max_retries")?, "max_retries")?,
+        disabled: disabled_at.map(disabled),
+        created_at: Timestamp(get(row, "endpoint_created_at")?),
+        updated_at: Timestamp(get(row, "endpoint_updated_at")?),
+    })
+}
+
+pub(super) fn event(row: &Row) -> Result<Event> {
+    let (event_type, payload): (&str, &[u8]) = (get(row, "type")?, get(row, "payload")?);
+    Ok(Event {
+        id: EventId::from_uuid(get(row, "event_id")?),
+        company: CompanyId::from_uuid(get(row, "company_id")?),
+        event_type: event_type.parse().map_err(|_| corrupt("event type"))?,
+        payload: Bytes::copy_from_slice(payload),
+        created_at: Timestamp(get(row, "event_created_at")?),
+    })
+}
+
+pub(super) fn delivery(row: &Row) -> Result<Delivery> {
+    let replay_of: Option<Uuid> = get(row, "replay_of")?;
+    Ok(Delivery {
+        id: DeliveryId::from_uuid(get(row, "delivery_id")?),
+        company: CompanyId::from_uuid(get(row, "company_id")?),
+        endpoint: EndpointId::from_uuid(get(row, "endpoint_id")?),
+        event: EventId::from_uuid(get(row, "event_id")?),
+        shape: shape(row, "shape")?,
+        state: read_state(get(row, "state")?)?,
+        due_at: Timestamp(get(row, "due_at")?),
+        claimed: get(row, "claimed")?,
+        attempts: unsigned(get(row, "attempts")?, "number of attempts")?,
+        fence: fence(row)?,
+        reason: get(row, "reason")?,
+        replay_of: replay_of.map(DeliveryId::from_uuid),
+        updated_at: Timestamp(get(row, "updated_at")?),
+    })
+}
+
+pub(super) fn attempt(row: &Row) -> Result<Attempt> {
+    let duration_us: i64 = get(row, "duration_us")?;
+    Ok(Attempt {
+        number: unsigned(get(row, "number")?, "number of an attempt")?,
+        started_at: Timestamp(get(row, "started_at")?),
+        duration: Duration::from_micros(u64::try_from(duration_us).unwrap_or_default()),
+        url: get(row, "attempt_url")?,
+        headers: read_headers(get(row, "headers")?),
+        outcome: outcome(row)?,
+    })
+}
+
+pub(super) fn history(row: &Row) -> Result<History> {
+    let attempted: Option<i32> = get(row, "number")?;
+    Ok(History {
+        delivery: delivery(row)?,
+        event: event(row)?,
+        last: attempted.map(|_| attempt(row)).transpose()?,
+    })
+}
+
+fn outcome(row: &Row) -> Result<Outcome> {
+    let status: Option<i32> = get(row, "status")?;
+    let status = status.map(u16::try_from).transpose().map_err(|_| corrupt("status"))?;
+    Ok(read_outcome(status, get(row, "answer_headers")?, get(row, "body")?, get(row, "flaw")?))
+}
+
+/// The number of a claim.
+pub(super) fn fence(row: &Row) -> Result<u64> {
+    let fence: i64 = get(row, "fence")?;
+    u64::try_from(fence).map_err(|_| corrupt("fence"))
+}
+
+pub(super) fn shape(row: &Row, column: &str) -> Result<Shape> {
+    Shape::decode(get(row, column)?).ok_or_else(|| corrupt("shape"))
+}
+
+pub(super) fn unsigned(number: i32, what: &str) -> Result<u32> {
+    u32::try_from(number).map_err(|_| corrupt(what))
+}
+
+/// A number that a column of `integer` holds. Larger ones are refused long before they get here.
+pub(super) fn integer(number: u32) -> Result<i32> {
+    i32::try_from(number).map_err(|_| StoreError::Broken("a number is too large".to_owned()))
+}
+
+pub(super) fn read_state(number: i16) -> Result<DeliveryState> {
+    match number {
+        0 => Ok(DeliveryState::Waiting),
+        1 => Ok(DeliveryState::Concluded),
+        2 => Ok(DeliveryState::Failed),
+        _ => Err(corrupt("state")),
+    }
+}
+
+/// Text for a column. PostgreSQL's has no NUL; where people would see one, they see `�`.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}

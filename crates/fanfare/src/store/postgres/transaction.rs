@@ -1,0 +1,40 @@
+//! A transaction whose statements are sent without waiting for each other's answers.
+
+use std::ops::Deref;
+
+use deadpool_postgres::Object;
+
+/// A connection with an open transaction. Dropped before its end, also by a caller who went away,
+/// the connection is closed instead of given back, and the server rolls back.
+pub(super) struct Transaction {
+    client: Option<Object>,
+}
+
+impl Transaction {
+    /// Wraps a connection on which `begin` is about to be sent.
+    pub(super) fn on(client: Object) -> Self {
+        Transaction { client: Some(client) }
+    }
+
+    /// Gives the connection back, once `commit` or `rollback` was answered.
+    pub(super) fn ended(mut self) {
+        drop(self.client.take());
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Object;
+
+    #[expect(clippy::expect_used, reason = "only `ended` takes it, and consumes the transaction")]
+    fn deref(&self) -> &Object {
+        self.client.as_ref().expect("an open transaction")
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Object::take(client));
+        }
+    }
+}
