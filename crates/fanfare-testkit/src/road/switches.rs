@@ -35,7 +35,7 @@ pub async fn an_endpoint_enabled_after_a_410_goes_on_at_once(bench: &mut Bench) 
     bench.network.statuses(&[410]);
     bench.store().hold(Moment::After(Call::Record));
     bench.emit().await;
-    bench.pass(DELAYS[0]).await;
+    bench.rest().await;
     assert!(bench.present(&shop).await.disabled.is_some());
     bench.change(&shop, to_url("https://new.example/hooks")).await;
     bench.enable(&shop).await;

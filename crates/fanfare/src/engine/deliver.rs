@@ -125,30 +125,31 @@ async fn save(world: &Arc<World>, record: Record) {
             }
         }
     };
-    if !applied {
+    if applied {
+        count(world, &record.verdict);
+    } else {
         let delivery = record.claim.delivery;
-        tracing::warn!(delivery.id = %delivery, "a delivery outlived its lease");
-        return;
+        tracing::warn!(delivery.id = %delivery, "a result came too late, or for the second time");
     }
-    conclude(world, &record).await;
+    tell_lanes(world, &record).await;
     drop(refused);
 }
 
-async fn conclude(world: &Arc<World>, record: &Record) {
+fn count(world: &World, verdict: &Verdict) {
+    let metrics = &world.metrics;
+    match verdict {
+        Verdict::Concluded => metrics.delivered.inc(),
+        Verdict::RetryAt(_) => metrics.retried.inc(),
+        Verdict::Failed(_) | Verdict::Gone => metrics.failed.inc(),
+    };
+}
+
+async fn tell_lanes(world: &Arc<World>, record: &Record) {
     let endpoint = &record.claim.endpoint;
     match record.verdict {
-        Verdict::Concluded => {
-            world.metrics.delivered.inc();
-        }
-        Verdict::RetryAt(due) => {
-            world.metrics.retried.inc();
-            world.decide(|lanes| lanes.stored(endpoint.lane(), due));
-        }
-        Verdict::Failed(_) => {
-            world.metrics.failed.inc();
-        }
+        Verdict::Concluded | Verdict::Failed(_) => {}
+        Verdict::RetryAt(due) => world.decide(|lanes| lanes.stored(endpoint.lane(), due)),
         Verdict::Gone => {
-            world.metrics.failed.inc();
             tracing::info!(endpoint.id = %endpoint.id, "an endpoint answered 410 and is disabled");
             // It may have been changed, or enabled again, since the claim was made.
             match world.store.endpoint(endpoint.company, endpoint.id).await {

@@ -61,7 +61,7 @@ pub(super) fn take_in(
         waiting.for_each(|key| lanes.stored(key, since));
         claims.into_iter().filter_map(|claim| lanes.claimed(claim, since)).collect()
     });
-    give_back(world, held);
+    give_back(world, held, Duration::ZERO);
     if world.stop.is_cancelled() {
         return world.give_all_back();
     }
@@ -80,12 +80,13 @@ impl World {
     /// Gives everything back that is claimed and not in flight.
     pub(super) fn give_all_back(self: &Arc<Self>) {
         let unused = self.lanes().clear();
-        give_back(self, unused);
+        give_back(self, unused, Duration::ZERO);
     }
 }
 
-/// Gives claims back to the store that will not be used now.
-pub(super) fn give_back(world: &Arc<World>, claims: Vec<Claim>) {
+/// Gives claims back to the store that will not be used now, and looks for them again after a
+/// while: their endpoint may have been enabled before they were back.
+pub(super) fn give_back(world: &Arc<World>, claims: Vec<Claim>, again_after: Duration) {
     if claims.is_empty() {
         return;
     }
@@ -97,10 +98,9 @@ pub(super) fn give_back(world: &Arc<World>, claims: Vec<Claim>) {
             tracing::warn!(%error, "claims could not be given back; their leases will run out");
             return;
         }
-        // The endpoint may have been enabled again before they were back.
-        let lanes_of_claims: BTreeSet<LaneKey> =
-            claims.iter().map(|claim| claim.endpoint.lane()).collect();
-        world.decide(|lanes| lanes_of_claims.into_iter().for_each(|key| lanes.stored(key, now)));
+        let keys: BTreeSet<LaneKey> = claims.iter().map(|claim| claim.endpoint.lane()).collect();
+        let due = now.plus(again_after);
+        world.decide(|lanes| keys.into_iter().for_each(|key| lanes.stored(key, due)));
     });
 }
 
@@ -152,6 +152,7 @@ async fn fill(world: &Arc<World>, rooms: &[Room], now: Timestamp) -> store::Resu
         lanes.filled(lane.key, lane.next_due);
     }
     drop(lanes);
-    give_back(world, held);
+    // The store knows them as enabled, the lanes do not: never in a circle without a pause.
+    give_back(world, held, PAUSE);
     Ok(())
 }

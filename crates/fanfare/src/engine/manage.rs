@@ -1,6 +1,7 @@
 //! Companies and endpoints, and what people ask about afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::finish::finish;
 use crate::engine::{Engine, World, dispatch};
@@ -207,7 +208,7 @@ impl World {
     pub(super) fn tell_lanes(self: &Arc<Self>, endpoint: Endpoint) {
         let now = self.clock.now();
         let held = self.decide(|lanes| lanes.changed(endpoint, now));
-        dispatch::give_back(self, held);
+        dispatch::give_back(self, held, Duration::ZERO);
     }
 
     /// Notes that a lane may have something due in the store now.

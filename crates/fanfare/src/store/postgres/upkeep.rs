@@ -101,7 +101,7 @@ const BURY: &str = "
         limit $2),
     buried as (
         update deliveries d
-        set state = 2, claimed = false, updated_at = $1, reason = 'its endpoint was deleted'
+        set state = 2, claimed = false, updated_at = $1, reason = 'the endpoint was deleted'
         from doomed where d.company_id = doomed.company_id and d.id = doomed.id
         returning d.company_id, d.endpoint_id),
     tally as (
