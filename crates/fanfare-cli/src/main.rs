@@ -15,6 +15,10 @@ mod verify;
 
 use std::process::ExitCode;
 
+/// Small blocks that one thread takes and another gives back are what a delivery is made of.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let matches = commands::fanfare().get_matches();
     match commands::run(&matches) {
