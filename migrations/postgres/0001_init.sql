@@ -108,10 +108,3 @@ create table kept (
     name  text  primary key,
     value bytea not null
 );
-
--- A row to write to when asked whether writing works.
-create table pulse (
-    id    smallint primary key,
-    beats bigint   not null
-);
-insert into pulse (id, beats) values (1, 0);

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports to people")]
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::expect_used,
     clippy::disallowed_methods,
     reason = "a benchmark that cannot go on panics, and it measures by the machine's clock"

@@ -34,8 +34,8 @@ impl Server {
     /// Starts one on what is there already.
     pub(crate) fn start_on(directory: TempDir) -> Self {
         let started = Instant::now();
-        let mut child = command(&directory)
-            .args(["serve", "--listen", "127.0.0.1:0", "--allow-http=true"])
+        let mut child = command("serve", &directory)
+            .args(["--listen", "127.0.0.1:0", "--allow-http=true"])
             .args(["--allow-networks", "127.0.0.0/8"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -52,7 +52,7 @@ impl Server {
             .expect("the server says where it listens");
         let ready_after = started.elapsed();
         std::thread::spawn(move || lines.for_each(drop));
-        let token = command(&directory).args(["token", "--company", COMPANY]).output().unwrap();
+        let token = command("token", &directory).args(["--company", COMPANY]).output().unwrap();
         let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
         Server { child, address, token, ready_after, _directory: directory }
     }
@@ -106,11 +106,11 @@ pub(crate) fn event_body() -> Bytes {
     format!(r#"{{"type":"ORDER_CREATED","data":{}}}"#, crate::payload()).into()
 }
 
-fn command(directory: &TempDir) -> Command {
+fn command(name: &str, directory: &TempDir) -> Command {
     let this = std::env::current_exe().unwrap();
     let fanfare: PathBuf = this.with_file_name("fanfare");
     let mut command = Command::new(fanfare);
-    command.env_clear().arg("--data-dir").arg(directory.path());
+    command.env_clear().arg(name).arg("--data-dir").arg(directory.path());
     command
 }
 

@@ -10,9 +10,9 @@ use axum::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
 use fanfare::Engine;
 use fanfare::engine::RETRIES_MAX;
+use fanfare::model::Address;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
-use url::Url;
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
@@ -88,7 +88,7 @@ impl Form {
     }
 
     /// A URL that deliveries may go to.
-    pub(crate) fn url(&mut self, name: &'static str, engine: &Engine) -> Option<Url> {
+    pub(crate) fn url(&mut self, name: &'static str, engine: &Engine) -> Option<Address> {
         self.read(name, |text| {
             engine.parse_url(name, text).map_err(|error| match error {
                 fanfare::Error::Invalid { reason, .. } => reason,

@@ -186,9 +186,9 @@ async fn a_reader_checks_beside_the_owner_and_writes_nothing() {
     assert!(reader.name_company(company, "no", NOW).await.is_err());
     assert!(reader.delete_endpoint(company, endpoint.id, NOW).await.is_err());
     assert!(emit(&reader, event(company, "a", NOW), false).await.is_err());
-    assert!(reader.ready().await.is_err());
+    assert!(reader.ready(1024).await.is_err());
     reader.close().await;
-    owner.ready().await.unwrap();
+    owner.ready(1024).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

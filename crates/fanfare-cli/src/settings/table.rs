@@ -139,7 +139,7 @@ impl Setting {
         if self.value != ON_OFF {
             return arg;
         }
-        arg.num_args(0..=1).require_equals(true).default_missing_value("true")
+        arg.num_args(0..=1).default_missing_value("true")
     }
 }
 

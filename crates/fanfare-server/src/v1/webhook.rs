@@ -2,10 +2,10 @@
 
 use fanfare::Engine;
 use fanfare::engine::{NewEndpoint, RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX};
+use fanfare::model::Address;
 use fanfare::model::{Endpoint, EndpointChange, Format, Shape, Subscription};
 use fanfare::sign::Secret;
 use serde::Serialize;
-use url::Url;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, Type};
 
@@ -65,7 +65,7 @@ pub(crate) struct WebhookList {
 pub(crate) struct NewWebhook {
     /// An absolute `https` URL, with a host, without user information or fragment.
     #[schema(value_type = String, max_length = 2048, example = "https://example.com/hooks")]
-    url: Url,
+    url: Address,
     #[schema(schema_with = events)]
     events: Vec<Subscription>,
     /// `whsec_` and the base64 of 24 to 64 bytes; generated when it is not given.
@@ -91,7 +91,7 @@ pub(crate) struct WebhookChange {
     /// An absolute `https` URL, with a host, without user information or fragment.
     #[schema(value_type = Option<String>, max_length = 2048,
         example = "https://example.com/hooks")]
-    url: Option<Url>,
+    url: Option<Address>,
     #[schema(schema_with = events)]
     events: Option<Vec<Subscription>>,
     #[schema(schema_with = retries)]

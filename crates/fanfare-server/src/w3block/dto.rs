@@ -32,7 +32,7 @@ pub(crate) struct CompanyEntityDto {
 pub(crate) struct CreateOrUpdateWebhooksConfigurationDto {
     /// An absolute `https` URL, with a host, without user information or fragment.
     #[schema(value_type = String, max_length = 2048, example = "https://w3block.io/webhooks/test")]
-    pub(super) webhook_url: url::Url,
+    pub(super) webhook_url: fanfare::model::Address,
     #[schema(schema_with = retries)]
     pub(super) max_retries: Option<u32>,
 }

@@ -126,18 +126,16 @@ fn status(standing: &Standing) -> WebhookStatusEnum {
     }
 }
 
-/// The last attempt, and what holds or has ended the delivery.
+/// The last attempt, or why there will be none.
 fn last_result(sent: &History, standing: &Standing) -> Option<LastResult> {
-    let reason = match standing {
-        Standing::Held(reason) => Some(reason.clone()),
-        Standing::Failed(reason) => Some(reason.clone()),
-        Standing::Waiting(_) | Standing::Concluded => None,
+    let mut result = match (&sent.last, standing) {
+        (Some(made), _) => of_attempt(made),
+        (None, Standing::Failed(reason)) => unsent(sent.delivery.updated_at, reason),
+        (None, _) => return None,
     };
-    let mut result = match &sent.last {
-        Some(made) => of_attempt(made),
-        None => unsent(sent.delivery.updated_at, reason.as_ref()?),
-    };
-    result.error = reason.or(result.error);
+    if let Standing::Failed(reason) = standing {
+        result.error = Some(reason.clone());
+    }
     if let Standing::Waiting(next) = standing {
         result.next_attempt_at = next.map(|next| next.to_string());
     }
@@ -158,7 +156,7 @@ fn of_attempt(made: &Attempt) -> LastResult {
     }
 }
 
-/// What is shown of a delivery that was held or given up before its first attempt.
+/// What is shown of a delivery that was given up before its first attempt.
 fn unsent(at: Timestamp, reason: &str) -> LastResult {
     LastResult {
         status_code: None,

@@ -153,9 +153,9 @@ pub async fn secrets_are_listed_with_those_of_deleted_endpoints(store: &dyn Stor
 
 /// Empty or not.
 pub async fn a_store_that_works_is_ready(store: &dyn Store) {
-    store.ready().await.unwrap();
+    store.ready(1024).await.unwrap();
     listener(store, company()).await;
-    store.ready().await.unwrap();
+    store.ready(1024).await.unwrap();
     assert_sound(store).await;
 }
 
@@ -173,7 +173,7 @@ pub async fn a_closed_store_answers_nothing(store: &dyn Store) {
     assert!(store.endpoint(company, endpoint.id).await.is_err());
     assert!(store.delivery(company, claim.delivery).await.is_err());
     assert!(store.lanes(None, 1).await.is_err());
-    assert!(store.ready().await.is_err());
+    assert!(store.ready(1024).await.is_err());
     assert!(store.add_endpoint(&endpoint).await.is_err());
 }
 

@@ -263,8 +263,8 @@ impl Histories for Tapped {
 
 #[async_trait]
 impl Upkeep for Tapped {
-    async fn ready(&self) -> Result<()> {
-        self.call(Call::Write, |store| async move { store.ready().await }).await
+    async fn ready(&self, bytes: usize) -> Result<()> {
+        self.call(Call::Write, move |store| async move { store.ready(bytes).await }).await
     }
 
     async fn agree(&self, name: &str, value: &[u8]) -> Result<bool> {

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
 use crate::engine::finish::finish;
 use crate::engine::{Engine, World, dispatch};
 use crate::error::{Error, Result};
 use crate::model::{
-    Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Disabled, Endpoint,
+    Address, Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Disabled, Endpoint,
     EndpointChange, EndpointId, EndpointList, History, LaneKey, Page, Shape, Subscription,
 };
 use crate::sign::Secret;
@@ -19,7 +17,7 @@ use crate::store::StoreError;
 #[derive(Debug, Clone)]
 pub struct NewEndpoint {
     /// Where to post, read by [`Engine::parse_url`].
-    pub url: Url,
+    pub url: Address,
     /// What to listen to; at least one.
     pub events: Vec<Subscription>,
     /// How its requests look.
@@ -41,9 +39,10 @@ pub const COMPANY_NAME_MAX: usize = 255;
 
 impl Engine {
     /// Reads a URL that deliveries may go to; says which rule refuses it otherwise.
-    pub fn parse_url(&self, field: &'static str, text: &str) -> Result<Url> {
+    pub fn parse_url(&self, field: &'static str, text: &str) -> Result<Address> {
         let judged = self.world.guard.parse_url(text);
-        judged.map_err(|refusal| Error::invalid(field, refusal.to_string()))
+        judged.map_err(|refusal| Error::invalid(field, refusal.to_string()))?;
+        text.parse().map_err(|error: url::ParseError| Error::invalid(field, error.to_string()))
     }
 
     /// Registers an endpoint.

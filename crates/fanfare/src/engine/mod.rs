@@ -192,7 +192,7 @@ impl Engine {
     /// Can an event be accepted now?
     pub async fn ready(&self) -> Result<()> {
         self.world.refuse_while_draining()?;
-        Ok(self.world.store.ready().await?)
+        Ok(self.world.store.ready(self.world.rules.max_payload).await?)
     }
 
     /// Returns, with the reason, once the disk has lost a write that it had been asked to keep;

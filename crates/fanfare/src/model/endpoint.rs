@@ -22,6 +22,39 @@ pub struct Company {
     pub updated_at: Timestamp,
 }
 
+/// A URL as it was typed, which is how it is shown, and as it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    text: String,
+    url: Url,
+}
+
+impl Address {
+    /// As it was typed.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// As it is used.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+impl FromStr for Address {
+    type Err = url::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, url::ParseError> {
+        Ok(Address { text: text.to_owned(), url: text.parse()? })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// A lane's name: an endpoint and whose it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneKey {
@@ -39,7 +72,7 @@ pub struct Endpoint {
     /// Whose it is.
     pub company: CompanyId,
     /// Where to post.
-    pub url: Url,
+    pub url: Address,
     /// The signing secret, sealed.
     pub secret: SealedSecret,
     /// What it listens to; never empty.
@@ -172,7 +205,7 @@ impl fmt::Debug for SealedSecret {
 #[derive(Debug, Clone, Default)]
 pub struct EndpointChange {
     /// Where to post.
-    pub url: Option<Url>,
+    pub url: Option<Address>,
     /// What to listen to.
     pub events: Option<Vec<Subscription>>,
     /// How the requests of later events look.

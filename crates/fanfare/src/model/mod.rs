@@ -10,7 +10,8 @@ mod time;
 
 pub use delivery::{Answer, Attempt, Claim, Delivery, DeliveryState, Outcome, Record, Verdict};
 pub use endpoint::{
-    Company, Disabled, Endpoint, EndpointChange, Format, LaneKey, Listeners, SealedSecret, Shape,
+    Address, Company, Disabled, Endpoint, EndpointChange, Format, LaneKey, Listeners, SealedSecret,
+    Shape,
 };
 pub use event::Event;
 pub use event_type::{CATALOGUE, EventType, Known, Subscription};

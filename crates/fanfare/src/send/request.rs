@@ -53,7 +53,7 @@ pub fn request(claim: &Claim, secret: &Secret, now: Timestamp) -> Request {
 
     let method = if shape.use_patch { Method::PATCH } else { Method::POST };
     let endpoint = &claim.endpoint;
-    Request { company: endpoint.company, method, url: endpoint.url.clone(), headers, body }
+    Request { company: endpoint.company, method, url: endpoint.url.url().clone(), headers, body }
 }
 
 /// Headers as the history shows them.

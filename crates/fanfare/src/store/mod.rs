@@ -150,8 +150,8 @@ pub trait Histories: Send + Sync {
 /// Keeping house.
 #[async_trait]
 pub trait Upkeep: Send + Sync {
-    /// Can something be written now?
-    async fn ready(&self) -> Result<()>;
+    /// Can an event of this many bytes be written now? Writes as much, to see.
+    async fn ready(&self, bytes: usize) -> Result<()>;
 
     /// Keeps `value` under `name` if nothing is kept there yet. Returns whether what is kept now
     /// is `value`.

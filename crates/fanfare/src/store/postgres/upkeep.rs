@@ -11,7 +11,10 @@ use crate::store::postgres::{Postgres, check};
 use crate::store::{Result, Upkeep};
 
 /// A write like any other: it needs a primary, room for its log, and a commit.
-const PULSE: &str = "update pulse set beats = beats + 1 where id = 1";
+/// A write of no consequence, to see whether one is possible.
+const TOUCH: &str = "
+    insert into kept (name, value) values ('ready', $1)
+    on conflict (name) do update set value = excluded.value";
 
 const KEEP: &str = "insert into kept (name, value) values ($1, $2) on conflict do nothing";
 const KEPT: &str = "select value = $2 as same from kept where name = $1";
@@ -115,10 +118,10 @@ const SECRETS: &str = "
 
 #[async_trait]
 impl Upkeep for Postgres {
-    async fn ready(&self) -> Result<()> {
+    async fn ready(&self, bytes: usize) -> Result<()> {
         let client = self.database.writer().await?;
-        let statement = client.prepare_cached(PULSE).await?;
-        client.execute(&statement, &[]).await?;
+        let statement = client.prepare_cached(TOUCH).await?;
+        client.execute(&statement, &[&vec![0_u8; bytes]]).await?;
         Ok(())
     }
 

@@ -14,6 +14,8 @@ mod rows;
 mod upkeep;
 mod writer;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,6 +55,7 @@ impl Sqlite {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || {
             let lock = Lock::take(&path)?;
+            make_private(&path)?;
             let mut connection = connect(&path, OpenFlags::default())?;
             migrate(&mut connection)?;
             let (lost_sender, lost) = watch::channel(None);
@@ -136,6 +139,15 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     // Waits where another connection of this process holds a lock for a moment.
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     Ok(connection)
+}
+
+/// Makes the file, where there is none, for its owner alone; SQLite gives its companions the same
+/// mode.
+fn make_private(path: &Path) -> Result<()> {
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(|_| ()).map_err(|error| {
+        StoreError::Taken(format!("the store at {} cannot be made: {error}", path.display()))
+    })
 }
 
 fn migrate(connection: &mut Connection) -> Result<()> {

@@ -13,9 +13,10 @@ use crate::store::{Result, StoreError, Upkeep};
 
 const KEEP: &str = "insert into kept (name, value) values (?1, ?2) on conflict do nothing";
 const KEPT: &str = "select value from kept where name = ?1";
-/// A write of no consequence, to see whether one is possible.
+/// A write of no consequence, to see whether one is possible. Of zeros, SQLite would keep the pages
+/// that are there.
 const TOUCH: &str = "
-    insert into kept (name, value) values ('ready', randomblob(8))
+    insert into kept (name, value) values ('ready', randomblob(?1))
     on conflict do update set value = excluded.value";
 
 const SECRETS: &str = "
@@ -52,8 +53,8 @@ const DROP_KEYS: &str = "delete from idempotency where company_id = ?1 and event
 
 #[async_trait]
 impl Upkeep for Sqlite {
-    async fn ready(&self) -> Result<()> {
-        self.write(|tx| tx.execute(TOUCH, []).map(|_| ())).await
+    async fn ready(&self, bytes: usize) -> Result<()> {
+        self.write(move |tx| tx.execute(TOUCH, [bytes]).map(|_| ())).await
     }
 
     async fn agree(&self, name: &str, value: &[u8]) -> Result<bool> {

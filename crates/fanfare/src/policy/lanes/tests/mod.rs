@@ -5,15 +5,15 @@ mod model;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use url::Url;
+
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{CompanyId, DeliveryId, Disabled, Event, EventId, SealedSecret, Shape};
+use crate::model::{Address, CompanyId, DeliveryId, Disabled, Event, EventId, SealedSecret, Shape};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
-static URL: LazyLock<Url> = LazyLock::new(|| "https://shop.example/hooks".parse().unwrap());
+static URL: LazyLock<Address> = LazyLock::new(|| "https://shop.example/hooks".parse().unwrap());
 
 fn small() -> Limits {
     let (lease, attempt) = (Duration::from_secs(60), Duration::from_secs(10));
