@@ -113,22 +113,21 @@ async fn deliver(store: &dyn Store, company: CompanyId, number: usize) {
     let Accepted::New { claims, .. } = accepted.unwrap() else { panic!("every event is new") };
     for claim in claims {
         let record =
-            Record { attempt: attempt(&claim, at), claim, verdict: Verdict::Concluded, at };
+            Record { attempt: attempt(&claim, at).into(), claim, verdict: Verdict::Concluded, at };
         assert!(store.record(record).await.unwrap());
     }
 }
 
 fn attempt(claim: &Claim, at: Timestamp) -> Attempt {
-    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Attempt {
         number: 1,
         started_at: at,
         duration: Duration::from_millis(40),
         url: claim.endpoint.url.to_string(),
-        headers: vec![header("webhook-id", &claim.event.id.to_string())],
+        headers: [("webhook-id", claim.event.id.to_string())].into_iter().collect(),
         outcome: Outcome::Answered(Answer {
             status: 204,
-            headers: vec![header("date", "Sun, 15 Jun 2025 15:06:40 GMT")],
+            headers: [("date", "Sun, 15 Jun 2025 15:06:40 GMT")].into_iter().collect(),
             body: Bytes::new(),
             flaw: None,
         }),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fanfare::model::{Attempt, Outcome};
+use fanfare::model::{Attempt, Headers, Outcome};
 
 /// An attempt's outcome, flat.
 #[derive(Debug)]
@@ -41,10 +41,10 @@ pub(crate) fn show(attempt: &Attempt) -> Shown {
 }
 
 /// Headers as an object. What comes several times is joined as RFC 9110, section 5.3, has it.
-pub(crate) fn joined(headers: &[(String, String)]) -> BTreeMap<String, String> {
+pub(crate) fn joined(headers: &Headers) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in headers {
-        let known = all.entry(name.clone()).or_default();
+    for (name, value) in headers.iter() {
+        let known = all.entry(name.to_owned()).or_default();
         if !known.is_empty() {
             known.push_str(", ");
         }

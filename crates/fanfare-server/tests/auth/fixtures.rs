@@ -179,7 +179,7 @@ pub(crate) struct Provider {
 impl Provider {
     pub(crate) fn answers(&self, status: u16, body: impl Into<Bytes>, flaw: Option<&str>) {
         let flaw = flaw.map(str::to_owned);
-        let answer = Answer { status, headers: Vec::new(), body: body.into(), flaw };
+        let answer = Answer { status, headers: Default::default(), body: body.into(), flaw };
         *self.answer.lock().unwrap() = Outcome::Answered(answer);
     }
 

@@ -80,7 +80,7 @@ impl Transport for Network {
 /// An endpoint's answer.
 pub(crate) fn answered(status: u16, body: &str) -> Outcome {
     let headers = [("x-one", "1"), ("set-cookie", "a"), ("set-cookie", "b")];
-    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let headers = headers.into_iter().collect();
     let body = Bytes::copy_from_slice(body.as_bytes());
     Outcome::Answered(Answer { status, headers, body, flaw: None })
 }

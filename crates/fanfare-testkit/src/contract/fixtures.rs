@@ -163,10 +163,10 @@ pub fn attempt(claim: &Claim, at: Timestamp, status: u16) -> Attempt {
         started_at: at,
         duration: Duration::from_millis(12),
         url: claim.endpoint.url.to_string(),
-        headers: vec![("webhook-id".to_owned(), claim.event.id.to_string())],
+        headers: [("webhook-id", claim.event.id.to_string())].into_iter().collect(),
         outcome: Outcome::Answered(Answer {
             status,
-            headers: vec![("server".to_owned(), "shop".to_owned())],
+            headers: [("server", "shop")].into_iter().collect(),
             body: Bytes::from_static(b"thanks"),
             flaw: None,
         }),
@@ -180,7 +180,7 @@ pub(super) fn result(claim: &Claim, verdict: Verdict, at: Timestamp) -> Record {
         Verdict::Gone => 410,
         Verdict::RetryAt(_) | Verdict::Failed(_) => 500,
     };
-    Record { claim: claim.clone(), attempt: attempt(claim, at, status), verdict, at }
+    Record { claim: claim.clone(), attempt: attempt(claim, at, status).into(), verdict, at }
 }
 
 /// Records the next attempt under a claim.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare::model::{
-    Answer, Attempt, DeliveryId, DeliveryList, DeliverySort, EndpointChange, EndpointId, Outcome,
-    Verdict, Window,
+    Answer, Attempt, DeliveryId, DeliveryList, DeliverySort, EndpointChange, EndpointId, Headers,
+    Outcome, Verdict, Window,
 };
 use fanfare::store::Store;
 
@@ -52,17 +52,15 @@ pub async fn attempts_are_kept_whole_and_in_order(store: &dyn Store) {
         Outcome::NoAnswer { reason: "timeout: 'no' answer in 15 s — ärgerlich".to_owned() },
         Outcome::Answered(Answer {
             status: 503,
-            headers: vec![
-                ("set-cookie".to_owned(), "a=1".to_owned()),
-                ("set-cookie".to_owned(), "b=\"2\"\\ é".to_owned()),
-                ("x-empty".to_owned(), String::new()),
-            ],
+            headers: [("set-cookie", "a=1"), ("set-cookie", "b=\"2\"\\ é"), ("x-empty", "")]
+                .into_iter()
+                .collect(),
             body: Bytes::from((0..=255u8).cycle().take(16 * 1024).collect::<Vec<u8>>()),
             flaw: Some("cut at 64 KiB".to_owned()),
         }),
         Outcome::Answered(Answer {
             status: 204,
-            headers: Vec::new(),
+            headers: Headers::default(),
             body: Bytes::new(),
             flaw: None,
         }),
@@ -71,12 +69,15 @@ pub async fn attempts_are_kept_whole_and_in_order(store: &dyn Store) {
     for (outcome, after) in outcomes.into_iter().zip(1..) {
         let at = NOW.plus(LEASE * after);
         let mut record = result(&claim, Verdict::RetryAt(at), at);
-        record.attempt.url = format!("https://shop.example/{after}?q='%27");
-        record.attempt.duration = Duration::from_millis(u64::from(after) * 1_001);
-        record.attempt.headers =
-            vec![("authorization".to_owned(), "***".to_owned()), ("b".to_owned(), "ü".to_owned())];
-        record.attempt.outcome = outcome;
-        expected.push(record.attempt.clone());
+        let attempt = Attempt {
+            url: format!("https://shop.example/{after}?q='%27"),
+            duration: Duration::from_millis(u64::from(after) * 1_001),
+            headers: [("authorization", "***"), ("b", "ü")].into_iter().collect(),
+            outcome,
+            ..(*record.attempt).clone()
+        };
+        record.attempt = attempt.clone().into();
+        expected.push(attempt);
         assert!(store.record(record).await.unwrap());
         assert_eq!(store.attempts(company, claim.delivery).await.unwrap(), expected);
         claim = claim_one(store, &endpoint, at).await;

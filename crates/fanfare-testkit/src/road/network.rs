@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fanfare::Timestamp;
 use fanfare::clock::{Clock, ManualClock};
-use fanfare::model::{Answer, Outcome};
+use fanfare::model::{Answer, Headers, Outcome};
 use fanfare::send::{Request, Transport};
 use tokio::sync::oneshot;
 
@@ -185,8 +185,8 @@ impl Transport for Wire {
 
 fn outcome(reply: Reply) -> Outcome {
     let (status, headers) = match reply {
-        Reply::Status(status) => (status, Vec::new()),
-        Reply::RetryAfter(status, when) => (status, vec![("retry-after".to_owned(), when)]),
+        Reply::Status(status) => (status, Headers::default()),
+        Reply::RetryAfter(status, when) => (status, [("retry-after", when)].into_iter().collect()),
         Reply::Silence(reason) => return Outcome::NoAnswer { reason: reason.to_owned() },
         Reply::Hang | Reply::Panic => panic!("the transport panics, as the test wants it"),
     };

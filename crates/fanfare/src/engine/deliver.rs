@@ -9,7 +9,8 @@ use crate::engine::World;
 use crate::engine::dispatch::start_senders;
 use crate::metrics::Stopwatch;
 use crate::model::{
-    Answer, Attempt, Claim, Disabled, Endpoint, LaneKey, Outcome, Record, Timestamp, Verdict,
+    Answer, Attempt, Claim, Disabled, Endpoint, Headers, LaneKey, Outcome, Record, Timestamp,
+    Verdict,
 };
 use crate::policy::lanes::Ending;
 use crate::policy::retry;
@@ -46,7 +47,7 @@ pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
         now,
         world.draw_jitter(),
     );
-    let record = Record { claim, attempt, verdict, at: now };
+    let record = Record { claim, attempt: attempt.into(), verdict, at: now };
     save(&world, record).await;
     drop((withheld, unrecorded));
     start_senders(&world);
@@ -83,7 +84,7 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<Attempt> {
         Err(reason) => {
             tracing::error!(endpoint.id = %claim.endpoint.id, "{reason}");
             let reason = "refused: the signing secret cannot be read".to_owned();
-            (Outcome::NoAnswer { reason }, Vec::new(), Duration::ZERO)
+            (Outcome::NoAnswer { reason }, Headers::default(), Duration::ZERO)
         }
     };
     world.metrics.attempt.observe(duration.as_secs_f64());

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Shape, Timestamp};
+use crate::model::{
+    CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Headers, Shape, Timestamp,
+};
 
 /// Where a delivery stands. There is no "sending" state: a claim is a due time one lease ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +95,7 @@ pub struct Answer {
     /// Its HTTP status.
     pub status: u16,
     /// Its headers as they came, names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     /// Its body: the first 64 KiB as it comes from the network, the first 16 KiB in the history.
     pub body: Bytes,
     /// What was wrong with it apart from its status: cut at the deadline or at 64 KiB.
@@ -112,7 +114,7 @@ pub struct Attempt {
     /// The URL it was sent to.
     pub url: String,
     /// The headers it was sent with, credentials masked, names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -135,8 +137,8 @@ pub enum Verdict {
 pub struct Record {
     /// The claim under which the attempt was made.
     pub claim: Claim,
-    /// The attempt.
-    pub attempt: Attempt,
+    /// The attempt, shared with whoever offers it to a store that refuses for a while.
+    pub attempt: Arc<Attempt>,
     /// What follows.
     pub verdict: Verdict,
     /// When the attempt ended.

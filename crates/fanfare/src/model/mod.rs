@@ -4,6 +4,7 @@ mod delivery;
 mod endpoint;
 mod event;
 mod event_type;
+mod headers;
 mod id;
 mod page;
 mod time;
@@ -15,6 +16,7 @@ pub use endpoint::{
 };
 pub use event::Event;
 pub use event_type::{CATALOGUE, EventType, Known, Subscription};
+pub use headers::Headers;
 pub use id::{CompanyId, DeliveryId, EndpointId, EventId};
 pub use page::{
     DeliveryList, DeliverySort, EndpointList, EndpointSort, History, Order, Page, Window,

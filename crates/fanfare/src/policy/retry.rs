@@ -64,8 +64,7 @@ pub fn describe(outcome: &Outcome) -> String {
 /// The wait that an answer asks for: seconds or an HTTP date (RFC 9110, section 10.2.3), at most
 /// [`RETRY_AFTER_MAX`]. Anything else asks for nothing.
 pub fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
-    let (_, value) = answer.headers.iter().find(|(name, _)| name == "retry-after")?;
-    let value = value.trim();
+    let value = answer.headers.get("retry-after")?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than fit are still a wish to wait long.
         let secs = value.parse().unwrap_or(u64::MAX);

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::response::Parts;
 use hyper::body::{Body, Incoming};
 
-use crate::model::{Answer, Outcome};
+use crate::model::{Answer, Headers, Outcome};
 use crate::send::failure::Failure;
 use crate::send::link::Link;
 
@@ -85,17 +85,14 @@ pub(super) enum End {
     Deadline(String),
 }
 
-fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let mut kept = Vec::with_capacity(headers.len());
-    let mut bytes = 0;
+fn kept_headers(headers: &HeaderMap) -> Headers {
+    let mut kept = Headers::default();
     for (name, value) in headers {
-        bytes += name.as_str().len() + value.len();
-        if bytes > HEADER_BYTES_KEPT {
+        if kept.as_text().len() + name.as_str().len() + value.len() > HEADER_BYTES_KEPT {
             break;
         }
         // Not every header is text; what is not is shown as far as it is.
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        kept.push((name.as_str().to_owned(), value));
+        kept.push(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
     }
     kept
 }

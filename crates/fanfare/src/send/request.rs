@@ -3,7 +3,7 @@
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use crate::model::{Claim, Event, Format, Timestamp};
+use crate::model::{Claim, Event, Format, Headers, Timestamp};
 use crate::send::Request;
 use crate::send::body::{body, cloud_events_source};
 use crate::sign::{self, Secret};
@@ -57,9 +57,9 @@ pub fn request(claim: &Claim, secret: &Secret, now: Timestamp) -> Request {
 }
 
 /// Headers as the history shows them.
-pub fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
-    let shown = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.iter().map(|(name, value)| (name.as_str().to_owned(), shown(value))).collect()
+pub fn shown(headers: &HeaderMap) -> Headers {
+    let shown = |value| String::from_utf8_lossy(HeaderValue::as_bytes(value));
+    headers.iter().map(|(name, value)| (name.as_str(), shown(value))).collect()
 }
 
 /// CloudEvents 1.0, HTTP protocol binding, binary mode.

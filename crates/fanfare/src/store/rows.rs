@@ -1,26 +1,6 @@
 //! How values that both stores keep as text are written and read.
 
-use crate::model::{Answer, Outcome, Subscription};
-
-/// Headers as `name: value`, a line each. Neither names nor values of HTTP hold a line break.
-pub(super) fn write_headers(headers: &[(String, String)]) -> String {
-    let length = headers.iter().map(|(name, value)| name.len() + value.len() + 3).sum();
-    let mut text = String::with_capacity(length);
-    for (name, value) in headers {
-        for part in [name, ": ", value, "\n"] {
-            text.push_str(part);
-        }
-    }
-    text
-}
-
-pub(super) fn read_headers(text: &str) -> Vec<(String, String)> {
-    let header = |line: &str| {
-        let (name, value) = line.split_once(": ")?;
-        Some((name.to_owned(), value.to_owned()))
-    };
-    text.split('\n').filter_map(header).collect()
-}
+use crate::model::{Answer, Headers, Outcome, Subscription};
 
 /// Subscriptions, separated by spaces.
 pub(super) fn write_subscriptions(events: &[Subscription]) -> String {
@@ -34,13 +14,13 @@ pub(super) fn read_subscriptions(text: &str) -> Option<Vec<Subscription>> {
 
 /// An outcome as columns: status, headers, body, and what was wrong.
 pub(super) type OutcomeColumns<'a> =
-    (Option<u16>, Option<String>, Option<&'a [u8]>, Option<&'a str>);
+    (Option<u16>, Option<&'a str>, Option<&'a [u8]>, Option<&'a str>);
 
 pub(super) fn write_outcome(outcome: &Outcome) -> OutcomeColumns<'_> {
     match outcome {
         Outcome::Answered(answer) => (
             Some(answer.status),
-            Some(write_headers(&answer.headers)),
+            Some(answer.headers.as_text()),
             Some(&answer.body),
             answer.flaw.as_deref(),
         ),
@@ -59,7 +39,7 @@ pub(super) fn read_outcome(
     };
     Outcome::Answered(Answer {
         status,
-        headers: read_headers(&headers.unwrap_or_default()),
+        headers: Headers::from_text(headers.unwrap_or_default()),
         body: body.unwrap_or_default().into(),
         flaw,
     })

@@ -11,7 +11,7 @@ use crate::store::postgres::Database;
 use crate::store::postgres::batch::Job;
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
-use crate::store::rows::{write_headers, write_outcome};
+use crate::store::rows::write_outcome;
 
 /// A verdict counts if its claim still holds: nobody claimed again, nobody recorded under it, and
 /// the state is not final. The attempt goes into the history either way. Rows are taken in the order
@@ -165,9 +165,9 @@ struct Attempts<'a> {
     started_at: Vec<i64>,
     duration_us: Vec<i64>,
     url: Vec<&'a str>,
-    headers: Vec<String>,
+    headers: Vec<&'a str>,
     status: Vec<Option<i32>>,
-    answer_headers: Vec<Option<String>>,
+    answer_headers: Vec<Option<&'a str>>,
     body: Vec<Option<&'a [u8]>>,
     flaw: Vec<Option<Cow<'a, str>>>,
 }
@@ -181,7 +181,7 @@ impl<'a> Attempts<'a> {
             let duration_us = i64::try_from(attempt.duration.as_micros());
             columns.duration_us.push(duration_us.unwrap_or(i64::MAX));
             columns.url.push(&attempt.url);
-            columns.headers.push(write_headers(&attempt.headers));
+            columns.headers.push(attempt.headers.as_text());
             let (status, headers, body, flaw) = write_outcome(&attempt.outcome);
             columns.status.push(status.map(i32::from));
             columns.answer_headers.push(headers);

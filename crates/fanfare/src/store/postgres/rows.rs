@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
-    EndpointId, Event, EventId, History, Outcome, SealedSecret, Shape, Timestamp,
+    EndpointId, Event, EventId, Headers, History, Outcome, SealedSecret, Shape, Timestamp,
 };
 use crate::store::postgres::error::corrupt;
-use crate::store::rows::{read_headers, read_outcome};
+use crate::store::rows::read_outcome;
 use crate::store::{Result, StoreError};
 
 /// What [`company`] reads.
@@ -131,7 +131,7 @@ pub(super) fn attempt(row: &Row) -> Result<Attempt> {
         started_at: Timestamp(get(row, "started_at")?),
         duration: Duration::from_micros(u64::try_from(duration_us).unwrap_or_default()),
         url: get(row, "attempt_url")?,
-        headers: read_headers(get(row, "headers")?),
+        headers: Headers::from_text(get(row, "headers")?),
         outcome: outcome(row)?,
     })
 }

@@ -368,7 +368,7 @@ fn add_attempt(tx: &Tx<'_>, record: &Record) -> rusqlite::Result<()> {
         attempt.started_at.0,
         u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX >> 1),
         attempt.url,
-        crate::store::rows::write_headers(&attempt.headers),
+        attempt.headers.as_text(),
         status,
         headers,
         body,

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
-    EventId, SealedSecret, Shape, Timestamp,
+    EventId, Headers, SealedSecret, Shape, Timestamp,
 };
-use crate::store::rows::{read_headers, read_outcome, read_subscriptions};
+use crate::store::rows::{read_outcome, read_subscriptions};
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp(row.get(column)?))
@@ -93,7 +93,7 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         started_at: time(row, 1)?,
         duration: std::time::Duration::from_micros(row.get(2)?),
         url: row.get(3)?,
-        headers: read_headers(row.get_ref(4)?.as_str()?),
+        headers: Headers::from_text(row.get(4)?),
         outcome: read_outcome(row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?),
     })
 }

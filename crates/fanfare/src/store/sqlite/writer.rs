@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
 use crate::metrics::{Metrics, Stopwatch};
@@ -18,6 +19,11 @@ use crate::store::sqlite::lock::Lock;
 
 /// Members of one transaction.
 const BATCH: usize = 512;
+/// Members from which on a transaction was a crowd: the next one waits a moment for more to come,
+/// because a page that many write to is written once. Whoever is alone never waits.
+const CROWD: usize = 8;
+/// That moment.
+const GATHER: std::time::Duration = std::time::Duration::from_micros(500);
 /// Companies whose listeners are kept at hand.
 const COMPANIES: usize = 10_000;
 
@@ -75,7 +81,33 @@ struct Loop {
     log_pages: Arc<AtomicU64>,
     lost: watch::Sender<Option<String>>,
     metrics: Metrics,
+    done: Announcer,
     _lock: Lock,
+}
+
+/// Tells those who wait how their transaction ended, on the runtime: to wake its tasks from outside
+/// costs more than to wake one that wakes the others.
+struct Announcer(UnboundedSender<Ended>);
+
+/// The members of a transaction that has ended.
+type Ended = (Vec<Box<dyn Job>>, Result<(), StoreError>);
+
+impl Announcer {
+    /// Starts its task on the present runtime. It ends with the writer.
+    fn start() -> Self {
+        let (sender, mut ended) = unbounded_channel::<Ended>();
+        tokio::spawn(async move {
+            while let Some((batch, end)) = ended.recv().await {
+                batch.into_iter().for_each(|job| job.done(end.clone()));
+            }
+        });
+        Announcer(sender)
+    }
+
+    fn announce(&self, batch: Vec<Box<dyn Job>>, end: Result<(), StoreError>) {
+        // An error means that the runtime has ended, and everyone who waited with it.
+        let _ = self.0.send((batch, end));
+    }
 }
 
 impl Writer {
@@ -92,8 +124,9 @@ impl Writer {
         }))?;
         let checkpointer = Checkpointer::start(path)?;
         let memory = Memory::default();
+        let done = Announcer::start();
         let mut state =
-            Loop { connection, memory, checkpointer, log_pages, lost, metrics, _lock: lock };
+            Loop { connection, memory, checkpointer, log_pages, lost, metrics, done, _lock: lock };
         let (jobs, waiting) = mpsc::channel();
         let named = std::thread::Builder::new().name("fanfare-writer".into());
         let thread = named.spawn(move || state.run(&waiting));
@@ -145,7 +178,11 @@ where
 impl Loop {
     fn run(&mut self, waiting: &mpsc::Receiver<Message>) {
         let mut batch = Vec::new();
+        let mut busy = false;
         while let Ok(first) = waiting.recv() {
+            if busy {
+                std::thread::sleep(GATHER);
+            }
             let rest = std::iter::from_fn(|| waiting.try_recv().ok());
             for message in std::iter::once(first).chain(rest) {
                 match message {
@@ -159,6 +196,7 @@ impl Loop {
                     break;
                 }
             }
+            busy = batch.len() >= CROWD;
             self.commit(std::mem::take(&mut batch));
             self.keep_log_short();
         }
@@ -167,18 +205,16 @@ impl Loop {
     /// Commits a batch, or, when a member of it fails, each member by itself.
     fn commit(&mut self, mut batch: Vec<Box<dyn Job>>) {
         if let Some(reason) = self.lost.borrow().clone() {
-            batch.into_iter().for_each(|job| job.done(Err(StoreError::Untrusted(reason.clone()))));
+            self.done.announce(batch, Err(StoreError::Untrusted(reason)));
             return;
         }
         match self.try_commit(&mut batch) {
-            Ok(()) => batch.into_iter().for_each(|job| job.done(Ok(()))),
+            Ok(()) => self.done.announce(batch, Ok(())),
             Err(StoreError::Untrusted(reason)) => {
                 self.lost.send_replace(Some(reason));
                 self.commit(batch);
             }
-            Err(error) if batch.len() == 1 => {
-                batch.into_iter().for_each(|job| job.done(Err(error.clone())));
-            }
+            Err(error) if batch.len() == 1 => self.done.announce(batch, Err(error)),
             Err(_) => batch.into_iter().for_each(|job| self.commit(vec![job])),
         }
     }
