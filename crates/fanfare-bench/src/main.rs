@@ -31,10 +31,6 @@ mod server;
 
 use report::Report;
 
-/// Small blocks that one thread takes and another gives back are what a delivery is made of.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Bytes of a payload.
 const PAYLOAD_BYTES: usize = 1024;
 /// Connections that post at the same time.

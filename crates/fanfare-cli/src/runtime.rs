@@ -1,11 +1,15 @@
 //! Running what waits.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Failure, Result};
 
-/// Runs `work` on all cores.
+/// Runs `work` on all cores, with as many open files as the system grants: every connection is one.
 pub(crate) fn on_all_cores<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let files = getrlimit(Resource::Nofile);
+    // Where even this is refused, the smaller number has to do.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
     run(Builder::new_multi_thread(), work)
 }
 

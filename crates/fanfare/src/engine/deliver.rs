@@ -15,7 +15,6 @@ use crate::model::{
 use crate::policy::lanes::Ending;
 use crate::policy::retry;
 use crate::send::{self, Request};
-use crate::sign::Secret;
 use crate::store::StoreError;
 
 /// How much of an answer's body the history keeps.
@@ -70,7 +69,7 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<Attempt> {
         let waited = started_at.since(claim.event.created_at);
         world.metrics.first_attempt.observe(waited.as_secs_f64());
     }
-    let (outcome, headers, duration) = match open_secret(world, claim) {
+    let (outcome, headers, duration) = match world.secrets.of(&world.seal, &claim.endpoint) {
         Ok(secret) => {
             let request = send::request(claim, &secret, started_at);
             let headers = send::shown(&request.headers);
@@ -98,11 +97,6 @@ async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
         outcome = world.transport.send(request) => Some(outcome),
         () = world.cut.cancelled() => None,
     }
-}
-
-fn open_secret(world: &World, claim: &Claim) -> Result<Secret, String> {
-    let endpoint = &claim.endpoint;
-    world.seal.open(endpoint.company, endpoint.id, &endpoint.secret)?.parse()
 }
 
 /// Brings a result to the disk, however long the store refuses, and draws the consequences.

@@ -5,6 +5,7 @@ mod dispatch;
 mod emit;
 mod finish;
 mod manage;
+mod secrets;
 mod upkeep;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,7 @@ use crate::policy::retry::RetryPolicy;
 use crate::seal::Seal;
 use crate::send::{GuardPolicy, Transport};
 use crate::store::Store;
+use secrets::Secrets;
 
 pub use emit::{DEPTH_MAX, IDEMPOTENCY_KEY_MAX, NewEvent, check_json};
 pub use manage::{COMPANY_NAME_MAX, NewEndpoint, RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX};
@@ -85,6 +87,7 @@ struct World {
     guard: GuardPolicy,
     metrics: Metrics,
     rules: Rules,
+    secrets: Secrets,
     /// Whose turn it is. Held for the time of a decision, never across a wait.
     lanes: Mutex<Lanes>,
     /// Rung when a lane may want something from the store before the dispatcher planned to look.
@@ -135,6 +138,7 @@ impl Engine {
             guard: parts.guard,
             metrics: parts.metrics,
             rules: parts.rules,
+            secrets: Secrets::default(),
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),

@@ -14,8 +14,8 @@ use crate::send::link::Link;
 /// How long a connection waits for its next request.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How many wait for each key, and in each shard.
-const KEY_LINKS_MAX: usize = 64;
-const SHARD_LINKS_MAX: usize = 128;
+const KEY_LINKS_MAX: usize = 192;
+const SHARD_LINKS_MAX: usize = 256;
 /// Each with a lock of its own, so that senders rarely meet.
 const SHARDS: usize = 16;
 
@@ -218,7 +218,7 @@ mod tests {
             assert!(shard.keep(key("b.example"), idle(&mut ends).await).is_none());
         }
         assert!(shard.keep(key("c.example"), idle(&mut ends).await).is_some());
-        assert_eq!((shard.links, shard.idle[&key("a.example")].len()), (128, 63));
+        assert_eq!((shard.links, shard.idle[&key("a.example")].len()), (SHARD_LINKS_MAX, KEY_LINKS_MAX - 1));
         assert!(shard.take(&key("c.example")).is_some());
         assert!(!shard.idle.contains_key(&key("c.example")));
     }

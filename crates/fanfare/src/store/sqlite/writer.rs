@@ -19,11 +19,6 @@ use crate::store::sqlite::lock::Lock;
 
 /// Members of one transaction.
 const BATCH: usize = 512;
-/// Members from which on a transaction was a crowd: the next one waits a moment for more to come,
-/// because a page that many write to is written once. Whoever is alone never waits.
-const CROWD: usize = 8;
-/// That moment.
-const GATHER: std::time::Duration = std::time::Duration::from_micros(500);
 /// Companies whose listeners are kept at hand.
 const COMPANIES: usize = 10_000;
 
@@ -178,11 +173,7 @@ where
 impl Loop {
     fn run(&mut self, waiting: &mpsc::Receiver<Message>) {
         let mut batch = Vec::new();
-        let mut busy = false;
         while let Ok(first) = waiting.recv() {
-            if busy {
-                std::thread::sleep(GATHER);
-            }
             let rest = std::iter::from_fn(|| waiting.try_recv().ok());
             for message in std::iter::once(first).chain(rest) {
                 match message {
@@ -196,7 +187,6 @@ impl Loop {
                     break;
                 }
             }
-            busy = batch.len() >= CROWD;
             self.commit(std::mem::take(&mut batch));
             self.keep_log_short();
         }
