@@ -110,12 +110,7 @@ fn command(name: &str, directory: &TempDir) -> Command {
     let this = std::env::current_exe().unwrap();
     let fanfare: PathBuf = this.with_file_name("fanfare");
     let mut command = Command::new(fanfare);
-    command
-        .env_clear()
-        
-        .arg(name)
-        .arg("--data-dir")
-        .arg(directory.path());
+    command.env_clear().arg(name).arg("--data-dir").arg(directory.path());
     command
 }
 

@@ -93,7 +93,12 @@ async fn some_history(store: &Postgres) -> (CompanyId, Endpoint) {
     for verdict in verdicts {
         let claim = accept_all(store, &event(company, "a", NOW)).await.remove(0);
         let attempt = attempt(&claim, NOW, 200);
-        assert!(store.record(Record { claim, attempt, verdict, at: NOW }).await.unwrap());
+        assert!(
+            store
+                .record(Record { claim, attempt: attempt.into(), verdict, at: NOW })
+                .await
+                .unwrap()
+        );
     }
     (company, endpoint)
 }
@@ -245,8 +250,12 @@ async fn broken_connections_heal() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let claim = accept_all(&*store, &event(company, "a", NOW)).await.remove(0);
-        let record =
-            Record { attempt: attempt(&claim, NOW, 200), claim, verdict: Verdict::Gone, at: NOW };
+        let record = Record {
+            attempt: attempt(&claim, NOW, 200).into(),
+            claim,
+            verdict: Verdict::Gone,
+            at: NOW,
+        };
         assert!(store.record(record).await.unwrap(), "round {round}");
         let enable = fanfare::model::EndpointChange { disabled: Some(None), ..Default::default() };
         store.change_endpoint(company, endpoint.id, &enable, NOW).await.unwrap();

@@ -218,7 +218,10 @@ mod tests {
             assert!(shard.keep(key("b.example"), idle(&mut ends).await).is_none());
         }
         assert!(shard.keep(key("c.example"), idle(&mut ends).await).is_some());
-        assert_eq!((shard.links, shard.idle[&key("a.example")].len()), (SHARD_LINKS_MAX, KEY_LINKS_MAX - 1));
+        assert_eq!(
+            (shard.links, shard.idle[&key("a.example")].len()),
+            (SHARD_LINKS_MAX, KEY_LINKS_MAX - 1)
+        );
         assert!(shard.take(&key("c.example")).is_some());
         assert!(!shard.idle.contains_key(&key("c.example")));
     }
