@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fanfare::clock::{Clock, SystemClock};
 use fanfare::metrics::Metrics;
 use fanfare::model::{
     Answer, Attempt, Claim, Event, Format, Outcome, Record, Shape, Subscription, Verdict,
@@ -20,7 +21,6 @@ use crate::server::{COMPANY, Server};
 const DELIVERIES: usize = 1_000_000;
 /// Callers that write at the same time, so that they share commits.
 const WRITERS: usize = 256;
-const START: Timestamp = Timestamp(1_750_000_000_000);
 
 /// Fills a store and asks a server for its first page and for page 1,000, in W3Block's form.
 pub(crate) fn a_million_deliveries(report: &mut Report) {
@@ -64,14 +64,17 @@ async fn fill(directory: &Path) -> EndpointId {
     let key = keys::read_or_make(&directory.join("encryption-key")).unwrap();
     let url = format!("sqlite:{}", directory.join("fanfare.db").display());
     let store = store::open(&url, Metrics::default()).await.unwrap();
-    let endpoint = endpoint(&seal::Seal::new(&key));
+    // One each millisecond until now: younger than what retention removes.
+    let start = Timestamp(SystemClock.now().0 - i64::try_from(DELIVERIES).unwrap());
+    let endpoint = endpoint(&seal::Seal::new(&key), start);
     store.add_endpoint(&endpoint).await.unwrap();
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
         let (store, company) = (Arc::clone(&store), endpoint.company);
         writers.spawn(async move {
             for number in (writer..DELIVERIES).step_by(WRITERS) {
-                deliver(store.as_ref(), company, number).await;
+                let at = Timestamp(start.0 + i64::try_from(number).unwrap());
+                deliver(store.as_ref(), company, at).await;
             }
         });
     }
@@ -80,8 +83,8 @@ async fn fill(directory: &Path) -> EndpointId {
     endpoint.id
 }
 
-fn endpoint(seal: &seal::Seal) -> fanfare::model::Endpoint {
-    let (company, id): (CompanyId, _) = (COMPANY.parse().unwrap(), EndpointId::new(START));
+fn endpoint(seal: &seal::Seal, start: Timestamp) -> fanfare::model::Endpoint {
+    let (company, id): (CompanyId, _) = (COMPANY.parse().unwrap(), EndpointId::new(start));
     let secret = fanfare::sign::Secret::from_bytes(&[7; 32]);
     fanfare::model::Endpoint {
         id,
@@ -92,14 +95,13 @@ fn endpoint(seal: &seal::Seal) -> fanfare::model::Endpoint {
         shape: Shape { format: Format::W3block, ..Shape::default() },
         max_retries: 5,
         disabled: None,
-        created_at: START,
-        updated_at: START,
+        created_at: start,
+        updated_at: start,
     }
 }
 
 /// One event that was delivered at once.
-async fn deliver(store: &dyn Store, company: CompanyId, number: usize) {
-    let at = Timestamp(START.0 + i64::try_from(number).unwrap());
+async fn deliver(store: &dyn Store, company: CompanyId, at: Timestamp) {
     let event = Event {
         id: EventId::new(at),
         company,
