@@ -14,6 +14,7 @@ use fanfare::engine::Rules;
 use fanfare::policy::retry::RetryPolicy;
 use fanfare::send::GuardPolicy;
 use fanfare_server::auth::JwksSource;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use crate::failure::Result;
@@ -123,9 +124,11 @@ fn jwks(given: &str) -> std::result::Result<JwksSource, String> {
 }
 
 fn log_filter(given: &str) -> std::result::Result<String, String> {
+    // A lone word that is no level would be taken for a target, and silence everything else.
+    let known = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
     match tracing_subscriber::EnvFilter::try_new(given) {
-        Ok(_) => Ok(given.to_owned()),
-        Err(_) => Err(format!("`{given}` is no level: write error, warn, info, debug or trace")),
+        Ok(_) if given.split(',').all(known) => Ok(given.to_owned()),
+        _ => Err(format!("`{given}` is no level: write error, warn, info, debug or trace")),
     }
 }
 

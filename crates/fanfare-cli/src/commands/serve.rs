@@ -84,6 +84,7 @@ fn welcome(server: &Server, data_dir: &Path, database: &str) {
     let url = format!("http://{}", nearest(address));
     let dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let company = CompanyId::new(SystemClock.now());
+    let quoted = dir.display().to_string().replace('\'', r"'\''");
     let dir = dir.display();
     out::say(&format!(
         "Fanfare {version} listens on http://{address}
@@ -96,7 +97,7 @@ fn welcome(server: &Server, data_dir: &Path, database: &str) {
 To register an endpoint, in another terminal:
 
   COMPANY={company}
-  TOKEN=$(fanfare token --data-dir '{dir}' --company $COMPANY)
+  TOKEN=$(fanfare token --data-dir '{quoted}' --company $COMPANY)
   curl {url}/v1/companies/$COMPANY/endpoints \\
     -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\
     -d '{{\"url\": \"https://example.com/webhooks\", \"events\": [\"order.created\"]}}'

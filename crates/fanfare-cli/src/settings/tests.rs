@@ -98,6 +98,7 @@ fn a_bad_value_is_refused_by_the_name_it_was_given_under() {
         ("max_payload", "1GB"),
         ("retention", "30"),
         ("log", "="),
+        ("log", "verbose"),
         ("log_format", "xml"),
     ] {
         let setting = table::TABLE.iter().find(|setting| setting.name == name).unwrap();

@@ -1,6 +1,7 @@
 //! One process at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::store::StoreError;
@@ -17,7 +18,10 @@ impl Lock {
         let unreachable = |error| {
             StoreError::Taken(format!("the store at {} cannot be opened: {error}", path.display()))
         };
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(name);
+        let mut how = OpenOptions::new();
+        // Whoever can read it can take it.
+        how.create(true).truncate(false).write(true).mode(0o600);
+        let opened = how.open(name);
         let file = opened.map_err(unreachable)?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { _file: file }),
