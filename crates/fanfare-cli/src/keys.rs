@@ -32,6 +32,7 @@ impl Keys {
         if settings.jwt_secret.is_none() || settings.encryption_key.is_none() {
             make_data_dir(&settings.data_dir)?;
         }
+        refuse_to_replace_lost_key(settings)?;
         let jwt_secret = match &settings.jwt_secret {
             Some(given) => given.clone(),
             None => STANDARD.encode(*read_or_make(&jwt_secret_file(settings))?),
@@ -42,6 +43,21 @@ impl Keys {
         };
         Ok(Keys { jwt_secret, encryption_key })
     }
+}
+
+/// A new key would not open what an embedded store has sealed with the one that is gone, and would
+/// look as if it were that one.
+fn refuse_to_replace_lost_key(settings: &Settings) -> Result {
+    let file = encryption_key_file(settings);
+    let store = settings.database_url.strip_prefix("sqlite:").map(Path::new);
+    if settings.encryption_key.is_some() || file.exists() || !store.is_some_and(Path::exists) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "the store is there, but its key {} is not: put the file back, or set \
+         FANFARE_ENCRYPTION_KEY",
+        file.display()
+    )))
 }
 
 /// The key of a server's tokens, to make some for it.

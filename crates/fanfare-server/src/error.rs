@@ -100,6 +100,15 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
     }
 
+    /// The same, where what is too large can only be the payload of an event.
+    pub(crate) fn about_payload(self, max: usize) -> Self {
+        if self.status != StatusCode::PAYLOAD_TOO_LARGE {
+            return self;
+        }
+        let message = format!("data: more than the {max} bytes allowed (FANFARE_MAX_PAYLOAD)");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
+    }
+
     /// The caller is known, and may not act for this company.
     pub(crate) fn forbidden() -> Self {
         let message = "the token is not for this company";

@@ -42,7 +42,9 @@ pub(crate) async fn emit(
     let engine = app.engine();
     let idempotency_key = idempotency_key(request.headers())?;
     let bytes_max = engine.rules().max_payload.saturating_add(ENVELOPE_BYTES_MAX);
-    let body = read_body(request, bytes_max).await?;
+    let body = read_body(request, bytes_max)
+        .await
+        .map_err(|error| error.about_payload(engine.rules().max_payload))?;
     let told = Told::parse(&body)?;
     let (event_type, id) = told.read()?;
     let payload = body.slice_ref(told.data()?.as_bytes());

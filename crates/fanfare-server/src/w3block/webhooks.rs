@@ -133,8 +133,12 @@ fn last_result(sent: &History, standing: &Standing) -> Option<LastResult> {
         (None, Standing::Failed(reason)) => unsent(sent.delivery.updated_at, reason),
         (None, _) => return None,
     };
-    if let Standing::Failed(reason) = standing {
-        result.error = Some(reason.clone());
+    match standing {
+        Standing::Failed(reason) => result.error = Some(reason.clone()),
+        Standing::Held(reason) => {
+            result.error.get_or_insert_with(|| reason.clone());
+        }
+        Standing::Waiting(_) | Standing::Concluded => {}
     }
     if let Standing::Waiting(next) = standing {
         result.next_attempt_at = next.map(|next| next.to_string());

@@ -35,9 +35,18 @@ pub(super) struct Connection {
     driver: JoinHandle<()>,
 }
 
+/// Why a URL names no database; the URL itself may hold a password.
+fn unusable(error: &tokio_postgres::Error) -> StoreError {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    StoreError::Taken(format!("FANFARE_DATABASE_URL: {error}{}", cause.unwrap_or_default()))
+}
+
 impl Address {
     pub(super) fn parse(url: &str) -> Result<Self> {
-        let mut config: Config = url.parse()?;
+        let mut config: Config = url.parse().map_err(|error| unusable(&error))?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(StoreError::Taken("FANFARE_DATABASE_URL names no host".to_owned()));
+        }
         let asked = config.get_options().unwrap_or_default().to_owned();
         let named = first_schema(&asked);
         let schema = named.clone().unwrap_or_else(|| SCHEMA.to_owned());
