@@ -96,7 +96,7 @@ impl ApiError {
 
     /// The body is larger than what this operation reads.
     pub(crate) fn body_too_large(bytes_max: usize) -> Self {
-        let message = format!("the body is larger than the {bytes_max} bytes that are read here");
+        let message = format!("body: has more than the {bytes_max} bytes that are read here");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
     }
 

@@ -23,9 +23,9 @@ pub(crate) fn of(delivery: &Delivery, endpoint: Option<&Endpoint>) -> Standing {
             Standing::Failed(delivery.reason.clone().unwrap_or_else(|| "given up".to_owned()))
         }
         DeliveryState::Waiting => match endpoint.map(|endpoint| endpoint.disabled.as_ref()) {
-            None => Standing::Held("held: the endpoint was deleted".to_owned()),
+            None => Standing::Held("the endpoint was deleted".to_owned()),
             Some(Some(disabled)) => {
-                Standing::Held(format!("held: the endpoint is disabled: {}", disabled.reason))
+                Standing::Held(format!("the endpoint is disabled: {}", disabled.reason))
             }
             Some(None) => Standing::Waiting((!delivery.claimed).then_some(delivery.due_at)),
         },

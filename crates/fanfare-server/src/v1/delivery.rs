@@ -14,6 +14,23 @@ use crate::standing::{self, Standing};
 /// One event on its way to one endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "0197d8a2-52c0-7000-8000-000000000003",
+    "webhookId": "0197d8a2-52b0-7000-8000-000000000002",
+    "event": "ORDER_CREATED",
+    "payload": {"orderId": "ord_123", "total": 1999},
+    "statusCode": 200,
+    "success": true,
+    "attempts": 1,
+    "lastAttemptAt": "2025-07-05T01:52:11.615Z",
+    "state": "concluded",
+    "eventId": "0197d8a2-52bd-7000-8000-000000000001",
+    "createdAt": "2025-07-05T01:52:11.613Z",
+    "updatedAt": "2025-07-05T01:52:11.640Z",
+    "nextAttemptAt": null,
+    "heldReason": null,
+    "failedReason": null,
+    "replayOf": null}))]
 pub(crate) struct Delivery {
     #[schema(format = "uuid")]
     id: String,

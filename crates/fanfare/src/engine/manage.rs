@@ -199,7 +199,14 @@ impl World {
 
     async fn replay(self: Arc<Self>, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
         let replayed = self.store.replay(company, id, self.clock.now()).await?;
-        let replayed = replayed.ok_or_else(|| Error::not_found("delivery", id))?;
+        let Some(replayed) = replayed else {
+            // It may be there still, and only its endpoint gone.
+            let old = self.store.delivery(company, id).await?;
+            return Err(old.map_or_else(
+                || Error::not_found("delivery", id),
+                |old| Error::not_found("endpoint", old.delivery.endpoint),
+            ));
+        };
         self.look_into(LaneKey { company, endpoint: replayed.endpoint });
         Ok(replayed)
     }

@@ -14,7 +14,12 @@ pub fn body(event: &Event, shape: Shape) -> Bytes {
         Format::W3block => w3block(event),
         Format::CloudEvents => cloud_events(event),
     };
-    if shape.add_created_at { with_created_at(&bytes, event) } else { bytes }
+    // A CloudEvent says it in `time`, and its attributes have lower-case names only.
+    if shape.add_created_at && shape.format != Format::CloudEvents {
+        with_created_at(&bytes, event)
+    } else {
+        bytes
+    }
 }
 
 /// The source attribute of CloudEvents: the company as a URI (CloudEvents 1.0, section "source").
@@ -144,5 +149,7 @@ mod tests {
             assert_eq!(body_of(same, Format::Payload, true), same);
         }
         assert!(body_of("1", Format::W3block, true).ends_with(added));
+        let cloud = |add_created_at| body_of("{}", Format::CloudEvents, add_created_at);
+        assert_eq!(cloud(true), cloud(false));
     }
 }

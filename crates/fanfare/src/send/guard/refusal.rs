@@ -89,7 +89,7 @@ impl Refusal {
                 "the URL holds a control, space, zero-width character or a backslash"
             }
             Refusal::Malformed => "this is not an absolute URL such as https://example.com/hook",
-            Refusal::Scheme => "the URL must begin with https://",
+            Refusal::Scheme => "the URL must begin with https://, or http:// where that is allowed",
             Refusal::PlainHttp => "the URL must begin with https://, not http://",
             Refusal::UserInfo => "the URL must not hold a user name or password",
             Refusal::Fragment => "the URL must not hold a fragment (#…)",
