@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use bytes::Bytes;
 use fanfare::Engine;
 use fanfare::engine::RETRIES_MAX;
@@ -22,11 +22,19 @@ const FORM_BYTES_MAX: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads the body of a request. One that says it is too long is refused before it is read.
+/// How much of a body that is too long is still read, and for how long.
+const DRAIN_BYTES_MAX: usize = 8 << 20;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reads the body of a request. One that says it is too long is refused without keeping any of it.
 pub(crate) async fn read_body(request: Request, bytes_max: usize) -> Result<Bytes> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     // A length beyond all numbers is too long as well.
     if length.is_some_and(|length| length.parse().unwrap_or(usize::MAX) > bytes_max) {
+        if !request.headers().contains_key(EXPECT) {
+            // Whoever is still writing when the connection ends never reads the answer.
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, drain(request.into_body())).await;
+        }
         return Err(ApiError::body_too_large(bytes_max));
     }
     let body = Limited::<Body>::new(request.into_body(), bytes_max);
@@ -37,6 +45,16 @@ pub(crate) async fn read_body(request: Request, bytes_max: usize) -> Result<Byte
         }
         Ok(Err(_)) => Err(ApiError::body_incomplete()),
         Err(_) => Err(ApiError::body_timeout()),
+    }
+}
+
+/// Reads a bounded part of a body and forgets it.
+async fn drain(mut body: Body) {
+    let mut left = DRAIN_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let read = frame.data_ref().map_or(0, Bytes::len);
+        let Some(rest) = left.checked_sub(read) else { return };
+        left = rest;
     }
 }
 

@@ -107,8 +107,8 @@ pub async fn a_change_goes_on_when_its_caller_hangs_up(bench: &mut Bench) {
     bench.store().go_on();
     bench.rest().await;
     bench.network.let_go(&Reply::Status(200));
-    assert_eq!(bench.tally(&shop).await, [4, 16, 0]);
-    assert_eq!(bench.network.count(), 16);
+    assert_eq!(bench.tally(&shop).await, [18, 2, 0]);
+    assert_eq!(bench.network.count(), 2);
 }
 
 /// What was accepted before the start is sent after it, once.

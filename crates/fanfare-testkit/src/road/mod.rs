@@ -81,6 +81,7 @@ macro_rules! road {
             what_is_concluded_stays_concluded
 
             a_hanging_endpoint_does_not_hold_up_the_others
+            many_hanging_endpoints_leave_room_for_one_that_answers
             a_loud_company_does_not_hold_up_another
             a_heavy_backlog_does_not_hold_up_others
             a_backlog_stays_in_the_store_and_drains_in_order

@@ -87,6 +87,9 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<Attempt> {
         }
     };
     world.metrics.attempt.observe(duration.as_secs_f64());
+    tracing::debug!(
+        delivery.id = %claim.delivery, attempt = number, ?duration, "{}", retry::describe(&outcome)
+    );
     let url = claim.endpoint.url.to_string();
     Some(Attempt { number, started_at, duration, url, headers, outcome })
 }
@@ -122,6 +125,10 @@ async fn save(world: &Arc<World>, record: Record) {
     };
     if applied {
         count(world, &record.verdict);
+        if let Verdict::Failed(reason) = &record.verdict {
+            let (delivery, endpoint) = (record.claim.delivery, record.claim.endpoint.id);
+            tracing::warn!(delivery.id = %delivery, endpoint.id = %endpoint, "given up: {reason}");
+        }
     } else {
         let delivery = record.claim.delivery;
         tracing::warn!(delivery.id = %delivery, "a result came too late, or for the second time");

@@ -4,9 +4,6 @@ use std::collections::VecDeque;
 
 use crate::model::{Claim, LaneKey, Timestamp};
 
-/// In flight for an endpoint that is not known yet.
-pub(super) const CAP_AT_START: u32 = 16;
-
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -43,13 +40,13 @@ pub(super) struct Waiting {
 }
 
 impl Lane {
-    pub(super) fn new(key: LaneKey) -> Lane {
+    pub(super) fn new(key: LaneKey, cap: u32) -> Lane {
         Lane {
             key,
             window: VecDeque::new(),
             bytes: 0,
             in_flight: 0,
-            cap: CAP_AT_START,
+            cap,
             store_due: None,
             filling: false,
             refused: 0,

@@ -33,6 +33,9 @@ pub struct Limits {
     pub in_flight: usize,
     /// Attempts in flight for one endpoint.
     pub lane_in_flight: u32,
+    /// The same for an endpoint that is not known yet: one more with each success, so that those
+    /// that answer soon have their share, and many that hang at once do not take that of others.
+    pub lane_in_flight_at_start: u32,
     /// Claims held in memory for one endpoint.
     pub window: usize,
     /// Payload bytes held in memory by all windows. A lane that holds as much as is left of them
@@ -50,6 +53,7 @@ impl Default for Limits {
         Limits {
             in_flight: 512,
             lane_in_flight: 64,
+            lane_in_flight_at_start: 2,
             window: 1024,
             window_bytes: 64 << 20,
             lease: Duration::from_mins(10),
@@ -289,7 +293,8 @@ impl Lanes {
     }
 
     fn lane(&mut self, key: LaneKey) -> &mut Lane {
-        self.lanes.entry(key.endpoint).or_insert_with(|| Lane::new(key))
+        let cap = self.limits.lane_in_flight_at_start;
+        self.lanes.entry(key.endpoint).or_insert_with(|| Lane::new(key, cap))
     }
 
     fn bytes_left(&self) -> usize {

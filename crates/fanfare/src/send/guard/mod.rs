@@ -56,6 +56,9 @@ impl GuardPolicy {
     /// Judges a URL that was parsed before, perhaps under another policy.
     pub fn judge_url(&self, url: &Url) -> Result<(), Refusal> {
         self.judge_scheme(url)?;
+        if url.as_str().len() > URL_CHARS_MAX {
+            return Err(Refusal::TooLong);
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Refusal::UserInfo);
         }

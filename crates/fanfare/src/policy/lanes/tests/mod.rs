@@ -17,7 +17,15 @@ static URL: LazyLock<Address> = LazyLock::new(|| "https://shop.example/hooks".pa
 
 fn small() -> Limits {
     let (lease, attempt) = (Duration::from_secs(60), Duration::from_secs(10));
-    Limits { in_flight: 8, lane_in_flight: 20, window: 8, window_bytes: 1000, lease, attempt }
+    Limits {
+        in_flight: 8,
+        lane_in_flight: 20,
+        lane_in_flight_at_start: 16,
+        window: 8,
+        window_bytes: 1000,
+        lease,
+        attempt,
+    }
 }
 
 fn wide() -> Limits {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::lanes::lane::CAP_AT_START;
 
 const ENDPOINTS: u128 = 6;
 
@@ -273,7 +272,7 @@ impl World {
             let window = lane.window.iter().map(|waiting| waiting.claim.event.payload.len());
             assert_eq!(lane.bytes, window.sum::<usize>());
             assert!(lane.window.len() <= limits.window);
-            assert!(lane.in_flight <= CAP_AT_START);
+            assert!(lane.in_flight <= small().lane_in_flight_at_start);
         }
         for (due, endpoint) in &lanes.due {
             assert_eq!(lanes.lanes[endpoint].store_due, Some(*due));
