@@ -90,6 +90,25 @@ async fn a_key_file_that_others_may_read_is_refused() {
 }
 
 #[tokio::test]
+async fn a_lost_key_is_not_replaced_and_a_wrong_one_is_noticed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = fanfare(&dir).serve::<&str>(&[]).await;
+    server.process.terminate().await;
+    assert_eq!(server.process.end().await.code, 0);
+    let other = fanfare(&dir).env("FANFARE_ENCRYPTION_KEY", &format!("{}=", "A".repeat(43)));
+    let check = other.run(&["check"]).await;
+    assert_eq!(check.code, 1, "{}", check.stdout);
+    assert!(check.stdout.contains("FANFARE_ENCRYPTION_KEY is not the key"), "{}", check.stdout);
+
+    let key = dir.path().join("fanfare-data/encryption-key");
+    std::fs::remove_file(&key).expect("the key is there");
+    let ended = fanfare(&dir).run(&["serve"]).await;
+    assert_eq!(ended.code, 2);
+    assert!(ended.stderr.contains("FANFARE_ENCRYPTION_KEY"), "{}", ended.stderr);
+    assert!(!key.exists());
+}
+
+#[tokio::test]
 async fn a_taken_store_and_a_taken_port_are_refused_clearly() {
     let dir = tempfile::tempdir().unwrap();
     let server = fanfare(&dir).serve::<&str>(&[]).await;

@@ -122,7 +122,10 @@ pub async fn an_event_expires_with_its_last_delivery(store: &dyn Store) {
 /// The first value stays.
 pub async fn a_value_is_agreed_on_once(store: &dyn Store) {
     let bytes = [0u8, 255, 39, 0];
+    assert!(store.agrees("key", &bytes).await.unwrap(), "nothing is kept yet");
     assert!(store.agree("key", &bytes).await.unwrap());
+    assert!(store.agrees("key", &bytes).await.unwrap());
+    assert!(!store.agrees("key", b"another").await.unwrap());
     assert!(store.agree("key", &bytes).await.unwrap());
     assert!(!store.agree("key", b"another").await.unwrap());
     assert!(store.agree("key", &bytes).await.unwrap());

@@ -271,6 +271,10 @@ impl Upkeep for Tapped {
         self.call(Call::Write, |store| async move { store.agree(name, value).await }).await
     }
 
+    async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool> {
+        self.call(Call::Read, |store| async move { store.agrees(name, value).await }).await
+    }
+
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64> {
         self.call(Call::Write, |store| async move { store.expire(before, limit).await }).await
     }

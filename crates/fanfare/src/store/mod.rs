@@ -157,6 +157,9 @@ pub trait Upkeep: Send + Sync {
     /// is `value`.
     async fn agree(&self, name: &str, value: &[u8]) -> Result<bool>;
 
+    /// Is `value` what is kept under `name`? Also true when nothing is kept there. Writes nothing.
+    async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool>;
+
     /// Removes up to `limit` final deliveries that were made before `before`, with their attempts,
     /// then what no longer has a delivery: events with their keys, and deleted endpoints. Returns
     /// how many rows went; 0 when nothing is left.

@@ -131,6 +131,12 @@ impl Upkeep for Postgres {
         get(&client.query_one(KEPT, &[&name, &value]).await?, "same")
     }
 
+    async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool> {
+        let client = self.database.reader().await?;
+        let kept = client.query_opt(KEPT, &[&name, &value]).await?;
+        kept.map_or(Ok(true), |row| get(&row, "same"))
+    }
+
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64> {
         let client = Transaction::on(self.database.writer().await?);
         let limit = i64::from(limit);

@@ -67,6 +67,15 @@ impl Upkeep for Sqlite {
         .await
     }
 
+    async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool> {
+        let (name, value) = (name.to_owned(), value.to_vec());
+        self.read(move |db| {
+            let kept: Option<Vec<u8>> = db.query_row(KEPT, [&name], |row| row.get(0)).optional()?;
+            Ok(kept.is_none_or(|kept| kept == value))
+        })
+        .await
+    }
+
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64> {
         // Looked for on a reader's time, removed in one short transaction.
         let found = self.read(move |db| expired(db, before, limit)).await?;
