@@ -1,12 +1,15 @@
 //! How long an event takes at a modest rate.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::receiver::Receiver;
 use crate::report::Report;
 use crate::runtime;
-use crate::server::{Server, event_body};
+use crate::server::{Server, emit, event_body};
 
 const RATE: u32 = 200;
 const SECONDS: u32 = 10;
@@ -20,12 +23,11 @@ pub(crate) fn at_200_a_second(report: &mut Report) {
     let runtime = runtime();
     let emitted = runtime.block_on(async {
         server.register(&format!("http://{}/hooks", receiver.address)).await;
-        let senders = (0..SENDERS).map(|number| send(&server, number));
-        let mut emitted = Vec::new();
-        for sender in futures_of(senders.collect()).await {
-            emitted.extend(sender);
+        let mut senders = JoinSet::new();
+        for number in 0..SENDERS {
+            senders.spawn(send(server.address, server.bearer(), number));
         }
-        emitted
+        senders.join_all().await.concat()
     });
     receiver.wait_for(u64::from(RATE * SECONDS));
     let mut accepted = Vec::new();
@@ -53,30 +55,9 @@ pub(crate) fn at_200_a_second(report: &mut Report) {
     report.note("200/s: asked to first byte, p99", ms(percentile(&mut asked, 99)), "ms");
 }
 
-async fn futures_of<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut pinned: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    let mut done: Vec<Option<F::Output>> = pinned.iter().map(|_| None).collect();
-    std::future::poll_fn(|cx| {
-        for (future, slot) in pinned.iter_mut().zip(&mut done) {
-            if slot.is_none()
-                && let std::task::Poll::Ready(output) = future.as_mut().poll(cx)
-            {
-                *slot = Some(output);
-            }
-        }
-        if done.iter().all(Option::is_some) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    done.into_iter().flatten().collect()
-}
-
-async fn send(server: &Server, number: u32) -> Vec<(String, Instant, Instant)> {
-    let mut client = Client::connect(server.address).await;
-    let (bearer, body) = (server.bearer(), event_body());
+async fn send(server: SocketAddr, bearer: String, number: u32) -> Vec<(String, Instant, Instant)> {
+    let mut client = Client::connect(server).await;
+    let body = event_body();
     let headers = [("authorization", bearer.as_str())];
     let period = Duration::from_secs(1) * SENDERS / RATE;
     let mut next = Instant::now() + period * number / SENDERS;
@@ -85,7 +66,7 @@ async fn send(server: &Server, number: u32) -> Vec<(String, Instant, Instant)> {
         tokio::time::sleep_until(next.into()).await;
         next += period;
         let began = Instant::now();
-        let answer = server.emit(&mut client, &headers, &body).await;
+        let answer = emit(&mut client, &headers, &body).await;
         let ended = Instant::now();
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
         emitted.push((answer["id"].as_str().unwrap().to_owned(), began, ended));

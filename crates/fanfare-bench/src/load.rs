@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::client::Client;
 use crate::receiver::Receiver;
 use crate::report::Report;
-use crate::server::{Server, event_body};
+use crate::server::{self, Server, event_body};
 use crate::{CONNECTIONS, ceiling, runtime};
 
 /// Emits `events` to `endpoints` and reports the rate of deliveries, from the first emit to the
@@ -53,7 +53,7 @@ fn emit(runtime: &tokio::runtime::Runtime, server: &Arc<Server>, events: u64) {
                     let (bearer, body) = (server.bearer(), event_body());
                     let headers = [("authorization", bearer.as_str())];
                     while left.fetch_sub(1, Ordering::Relaxed) > 0 {
-                        server.emit(&mut client, &headers, &body).await;
+                        server::emit(&mut client, &headers, &body).await;
                     }
                 })
             })

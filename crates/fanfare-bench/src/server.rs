@@ -68,18 +68,6 @@ impl Server {
         assert_eq!(status.as_u16(), 201, "{answer:?}");
     }
 
-    /// Emits one event and returns its id.
-    pub(crate) async fn emit(
-        &self,
-        client: &mut Client,
-        headers: &[(&str, &str)],
-        body: &Bytes,
-    ) -> Bytes {
-        let (status, answer) = client.send("POST", EVENTS, headers, body.clone()).await;
-        assert_eq!(status.as_u16(), 202, "{answer:?}");
-        answer
-    }
-
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.token)
     }
@@ -99,6 +87,13 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
     }
+}
+
+/// Emits one event and returns the answer.
+pub(crate) async fn emit(client: &mut Client, headers: &[(&str, &str)], body: &Bytes) -> Bytes {
+    let (status, answer) = client.send("POST", EVENTS, headers, body.clone()).await;
+    assert_eq!(status.as_u16(), 202, "{answer:?}");
+    answer
 }
 
 /// The body of an emit.

@@ -89,8 +89,8 @@ fn page(db: &Connection, list: &DeliveryList) -> rusqlite::Result<Page<History>>
                  order by {key} id {order} limit ?3 offset ?4"
             );
             let ids = ids(db, &sql, params![company, endpoint, limit, skip])?;
-            let total = db.prepare_cached(COUNT)?;
-            let total = { total }.query_row([company, endpoint], |row| row.get(0)).optional()?;
+            let mut count = db.prepare_cached(COUNT)?;
+            let total = count.query_row([company, endpoint], |row| row.get(0)).optional()?;
             (ids, total.unwrap_or(0))
         }
         Some(text) => {

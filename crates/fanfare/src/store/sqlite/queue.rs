@@ -379,12 +379,8 @@ fn add_attempt(tx: &Tx<'_>, record: &Record) -> rusqlite::Result<()> {
 
 /// An event that a delivery names.
 pub(super) fn event(db: &Connection, company: CompanyId, id: EventId) -> rusqlite::Result<Event> {
-    let sql = const_format(EVENT);
+    let sql = format!("select {EVENT} from events where company_id = ?1 and id = ?2");
     db.prepare_cached(&sql)?.query_row([company.uuid(), id.uuid()], rows::event)
-}
-
-fn const_format(columns: &str) -> String {
-    format!("select {columns} from events where company_id = ?1 and id = ?2")
 }
 
 pub(super) fn found_delivery(
