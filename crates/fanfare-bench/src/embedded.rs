@@ -53,7 +53,7 @@ fn emit_all(runtime: &tokio::runtime::Runtime, engine: &Engine, events: u64) {
                 let (engine, left) = (engine.clone(), Arc::clone(&left));
                 let (payload, event_type) =
                     (Bytes::from(payload()), "ORDER_CREATED".parse().unwrap());
-                let new = NewEvent { event_type, payload, id: None, idempotency_key: None };
+                let new = NewEvent::new(event_type, payload);
                 tokio::spawn(async move {
                     while left.fetch_sub(1, Ordering::Relaxed) > 0 {
                         engine.emit(company, new.clone()).await.unwrap();

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use fanfare::clock::{Clock, SystemClock};
 use fanfare::metrics::Metrics;
 use fanfare::model::{
-    Answer, Attempt, Claim, Event, Format, Outcome, Record, Shape, Subscription, Verdict,
+    Answer, Attempt, Claim, Event, Flow, Format, Health, Outcome, Record, Shape, Subscription,
+    Timing, Verdict,
 };
 use fanfare::store::{Accepted, Admission, Emit, Store};
 use fanfare::{CompanyId, EndpointId, EventId, Timestamp, keys, seal, store};
@@ -91,10 +92,14 @@ fn endpoint(seal: &seal::Seal, start: Timestamp) -> fanfare::model::Endpoint {
         company,
         url: "https://shop.example/hooks".parse().unwrap(),
         secret: seal.seal(company, id, secret.reveal()).unwrap(),
+        previous: None,
         events: vec![Subscription::everything()],
         shape: Shape { format: Format::W3block, ..Shape::default() },
         max_retries: 5,
+        flow: Flow::default(),
+        operational: false,
         disabled: None,
+        health: Health::default(),
         created_at: start,
         updated_at: start,
     }
@@ -102,21 +107,16 @@ fn endpoint(seal: &seal::Seal, start: Timestamp) -> fanfare::model::Endpoint {
 
 /// One event that was delivered at once.
 async fn deliver(store: &dyn Store, company: CompanyId, at: Timestamp) {
-    let event = Event {
-        id: EventId::new(at),
-        company,
-        event_type: "ORDER_CREATED".parse().unwrap(),
-        payload: Bytes::from_static(br#"{"id":"0197d0a5","total":"238.80","currency":"EUR"}"#),
-        created_at: at,
-    };
+    let payload = Bytes::from_static(br#"{"id":"0197d0a5","total":"238.80","currency":"EUR"}"#);
+    let event =
+        Event::new((company, EventId::new(at)), "ORDER_CREATED".parse().unwrap(), payload, at);
     let lease = Duration::from_secs(60);
     let admission = Admission { lease, may_claim: Arc::new(|_| true) };
     let accepted = store.accept(Emit { event, id_given: false, key: None }, &admission).await;
     let Accepted::New { claims, .. } = accepted.unwrap() else { panic!("every event is new") };
     for claim in claims {
-        let record =
-            Record { attempt: attempt(&claim, at).into(), claim, verdict: Verdict::Concluded, at };
-        assert!(store.record(record).await.unwrap());
+        let record = Record::new(claim.clone(), attempt(&claim, at).into(), Verdict::Concluded, at);
+        assert!(store.record(record).await.unwrap().applied);
     }
 }
 
@@ -125,6 +125,8 @@ fn attempt(claim: &Claim, at: Timestamp) -> Attempt {
         number: 1,
         started_at: at,
         duration: Duration::from_millis(40),
+        timing: Timing::default(),
+        probe: false,
         url: claim.endpoint.url.to_string(),
         headers: [("webhook-id", claim.event.id.to_string())].into_iter().collect(),
         outcome: Outcome::Answered(Answer {

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::engine::{Engine, NewEndpoint, NewEvent, RETRIES_DEFAULT, check_json};
+use crate::engine::{Engine, NewEndpoint, NewEvent, check_json};
 use crate::error::{Error, Result};
 use crate::model::{
     CompanyId, DeliveryId, DeliveryState, EndpointChange, EndpointId, EventId, EventType, Format,
-    History, Outcome, Shape, Subscription, Timestamp,
+    History, Outcome, Subscription, Timestamp,
 };
 use crate::options::Options;
 use crate::sign::Secret;
@@ -137,13 +137,7 @@ impl Webhooks {
     /// [`Error::Invalid`] for a URL that deliveries may not go to, and for an empty or malformed
     /// list.
     pub async fn register(&self, url: &str, events: &[&str]) -> Result<Webhook> {
-        let new = NewEndpoint {
-            url: self.engine.parse_url("url", url)?,
-            events: subscriptions(events)?,
-            shape: Shape::default(),
-            max_retries: RETRIES_DEFAULT,
-            secret: None,
-        };
+        let new = NewEndpoint::new(self.engine.parse_url("url", url)?, subscriptions(events)?);
         let endpoint = self.engine.register(self.company, new).await?;
         self.webhook(&endpoint)
     }
@@ -181,7 +175,7 @@ impl Webhooks {
     async fn emit_trusted(&self, event_type: &str, payload: Bytes) -> Result<Receipt> {
         let event_type: EventType =
             event_type.parse().map_err(|reason: String| Error::invalid("type", reason))?;
-        let new = NewEvent { event_type, payload, id: None, idempotency_key: None };
+        let new = NewEvent::new(event_type, payload);
         self.engine.emit(self.company, new).await
     }
 
@@ -211,13 +205,12 @@ impl Webhooks {
 
     /// Changes a webhook.
     pub async fn update(&self, id: EndpointId, update: Update<'_>) -> Result<Webhook> {
-        let present = self.engine.endpoint(self.company, id).await?;
         let change = EndpointChange {
             url: update.url.map(|url| self.engine.parse_url("url", url)).transpose()?,
             events: update.events.map(subscriptions).transpose()?,
-            shape: update.format.map(|format| Shape { format, ..present.shape }),
+            format: update.format,
             max_retries: update.max_retries,
-            disabled: None,
+            ..EndpointChange::default()
         };
         self.webhook(&self.engine.change_endpoint(self.company, id, change).await?)
     }

@@ -93,12 +93,8 @@ async fn some_history(store: &Postgres) -> (CompanyId, Endpoint) {
     for verdict in verdicts {
         let claim = accept_all(store, &event(company, "a", NOW)).await.remove(0);
         let attempt = attempt(&claim, NOW, 200);
-        assert!(
-            store
-                .record(Record { claim, attempt: attempt.into(), verdict, at: NOW })
-                .await
-                .unwrap()
-        );
+        let record = Record::new(claim, attempt.into(), verdict, NOW);
+        assert!(store.record(record).await.unwrap().applied);
     }
     (company, endpoint)
 }
@@ -250,13 +246,9 @@ async fn broken_connections_heal() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let claim = accept_all(&*store, &event(company, "a", NOW)).await.remove(0);
-        let record = Record {
-            attempt: attempt(&claim, NOW, 200).into(),
-            claim,
-            verdict: Verdict::Gone,
-            at: NOW,
-        };
-        assert!(store.record(record).await.unwrap(), "round {round}");
+        let attempt = attempt(&claim, NOW, 200).into();
+        let record = Record::new(claim, attempt, Verdict::Gone, NOW);
+        assert!(store.record(record).await.unwrap().applied, "round {round}");
         let enable = fanfare::model::EndpointChange { disabled: Some(None), ..Default::default() };
         store.change_endpoint(company, endpoint.id, &enable, NOW).await.unwrap();
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use fanfare::clock::{Clock, SystemClock};
-use fanfare::engine::{NewEndpoint, NewEvent, RETRIES_DEFAULT, Rules};
+use fanfare::engine::{NewEndpoint, NewEvent, Rules};
 use fanfare::metrics::Stopwatch;
-use fanfare::model::{CATALOGUE, CompanyId, EventId, Shape};
+use fanfare::model::{CATALOGUE, CompanyId, EventId};
 use fanfare::send::GuardPolicy;
 use fanfare::sign::Secret;
 use fanfare::{Engine, Options};
@@ -138,15 +138,9 @@ impl Shop {
         let company = CompanyId::new(SystemClock.now());
         let url = format!("http://{}/webhooks", receiver.address);
         let subscriptions = CATALOGUE.iter().map(|known| known.name.parse());
-        let endpoint = NewEndpoint {
-            url: engine.parse_url("url", &url)?,
-            events: subscriptions
-                .collect::<std::result::Result<_, _>>()
-                .map_err(Failure::Failed)?,
-            shape: Shape::default(),
-            max_retries: RETRIES_DEFAULT,
-            secret: None,
-        };
+        let subscriptions: std::result::Result<_, _> = subscriptions.collect();
+        let url = engine.parse_url("url", &url)?;
+        let endpoint = NewEndpoint::new(url, subscriptions.map_err(Failure::Failed)?);
         let endpoint = engine.register(company, endpoint).await?;
         let secret = engine.secret(&endpoint)?;
         let (arrived, arrivals) = unbounded_channel();
@@ -165,12 +159,9 @@ impl Shop {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(id, Stopwatch::start());
-            let event = NewEvent {
-                event_type: event_type.parse().map_err(Failure::Failed)?,
-                payload: Bytes::from_static(payload.as_bytes()),
-                id: Some(id),
-                idempotency_key: None,
-            };
+            let event_type = event_type.parse().map_err(Failure::Failed)?;
+            let payload = Bytes::from_static(payload.as_bytes());
+            let event = NewEvent { id: Some(id), ..NewEvent::new(event_type, payload) };
             engine.emit(self.company, event).await?;
         }
         let mut took = Vec::new();

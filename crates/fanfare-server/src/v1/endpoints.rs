@@ -78,10 +78,8 @@ pub(crate) async fn change(
     form: Form,
 ) -> Result<Json<Webhook>> {
     let engine = app.engine();
-    let change = WebhookChange::read(form, engine)?;
-    let before = engine.endpoint(access.company, access.endpoint(ID)?).await?;
-    let change = change.of(before.shape);
-    let endpoint = engine.change_endpoint(access.company, before.id, change).await?;
+    let change = WebhookChange::read(form, engine)?.into();
+    let endpoint = engine.change_endpoint(access.company, access.endpoint(ID)?, change).await?;
     Ok(Json::ok(shape(engine, &endpoint)?))
 }
 

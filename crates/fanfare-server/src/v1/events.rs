@@ -48,7 +48,7 @@ pub(crate) async fn emit(
     let told = Told::parse(&body)?;
     let (event_type, id) = told.read()?;
     let payload = body.slice_ref(told.data()?.as_bytes());
-    let new = NewEvent { event_type: event_type.clone(), payload, id, idempotency_key };
+    let new = NewEvent { id, idempotency_key, ..NewEvent::new(event_type.clone(), payload) };
     let receipt = engine.emit(access.company, new).await?;
     Ok(Json(StatusCode::ACCEPTED, EventAccepted::of(&receipt, &event_type)))
 }

@@ -155,8 +155,6 @@ impl NewWebhook {
 impl From<NewWebhook> for NewEndpoint {
     fn from(new: NewWebhook) -> Self {
         NewEndpoint {
-            url: new.url,
-            events: new.events,
             shape: Shape {
                 format: new.format.unwrap_or_default(),
                 use_patch: new.use_patch.unwrap_or_default(),
@@ -165,6 +163,7 @@ impl From<NewWebhook> for NewEndpoint {
             },
             max_retries: new.max_retries.unwrap_or(RETRIES_DEFAULT),
             secret: new.secret,
+            ..NewEndpoint::new(new.url, new.events)
         }
     }
 }
@@ -195,21 +194,19 @@ impl WebhookChange {
             add_created_at_to_body: form.flag("addCreatedAtToBody"),
         }
     }
+}
 
-    /// The change to an endpoint of this shape.
-    pub(super) fn of(self, before: Shape) -> EndpointChange {
-        let shape = Shape {
-            format: self.format.unwrap_or(before.format),
-            use_patch: self.use_patch.unwrap_or(before.use_patch),
-            system_headers: self.update_with_system_headers.unwrap_or(before.system_headers),
-            add_created_at: self.add_created_at_to_body.unwrap_or(before.add_created_at),
-        };
+impl From<WebhookChange> for EndpointChange {
+    fn from(change: WebhookChange) -> Self {
         EndpointChange {
-            url: self.url,
-            events: self.events,
-            shape: (shape != before).then_some(shape),
-            max_retries: self.max_retries,
-            disabled: None,
+            url: change.url,
+            events: change.events,
+            format: change.format,
+            use_patch: change.use_patch,
+            system_headers: change.update_with_system_headers,
+            add_created_at: change.add_created_at_to_body,
+            max_retries: change.max_retries,
+            ..EndpointChange::default()
         }
     }
 }

@@ -72,11 +72,9 @@ pub(crate) async fn create(
     let engine = app.engine();
     let given = read(form, engine)?;
     let new = NewEndpoint {
-        url: given.webhook_url,
-        events: vec![Subscription::everything()],
         shape: Shape { format: Format::W3block, ..Shape::default() },
         max_retries: given.max_retries.unwrap_or(RETRIES_DEFAULT),
-        secret: None,
+        ..NewEndpoint::new(given.webhook_url, vec![Subscription::everything()])
     };
     let endpoint = engine.register(access.company, new).await?;
     Ok(Json(StatusCode::CREATED, show_one(engine, &endpoint).await?))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare::model::{EndpointChange, EventId, Format, Shape, Timestamp, Verdict};
+use fanfare::model::{EndpointChange, EventId, Format, Timestamp, Verdict};
 use fanfare::store::Store;
 
 use super::fixtures::{
@@ -109,11 +109,10 @@ pub async fn a_claim_carries_the_endpoint_as_it_is_now_and_the_shape_of_old(stor
     let company = company();
     let endpoint = listener(store, company).await;
     emit_some(store, company, 1).await;
-    let new_shape = Shape { format: Format::W3block, ..Shape::default() };
     let change = EndpointChange {
         url: Some("https://new.example/".parse().unwrap()),
         events: Some(vec!["nothing".parse().unwrap()]),
-        shape: Some(new_shape),
+        format: Some(Format::W3block),
         max_retries: Some(9),
         ..Default::default()
     };

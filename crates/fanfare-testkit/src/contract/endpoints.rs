@@ -36,9 +36,10 @@ pub async fn a_change_is_kept_and_moves_updated_at_only_if_it_is_one(store: &dyn
     let same = EndpointChange {
         url: Some(expected.url.clone()),
         events: Some(expected.events.clone()),
-        shape: Some(expected.shape),
+        format: Some(expected.shape.format),
         max_retries: Some(expected.max_retries),
         disabled: Some(None),
+        ..Default::default()
     };
     for change in [EndpointChange::default(), same] {
         let kept = store.change_endpoint(company, expected.id, &change, later).await.unwrap();
@@ -50,7 +51,7 @@ pub async fn a_change_is_kept_and_moves_updated_at_only_if_it_is_one(store: &dyn
     let changes = [
         EndpointChange { url: Some(url()), ..Default::default() },
         EndpointChange { events: Some(events()), ..Default::default() },
-        EndpointChange { shape: Some(shape), ..Default::default() },
+        EndpointChange { use_patch: Some(true), ..Default::default() },
         EndpointChange { max_retries: Some(0), ..Default::default() },
     ];
     for (n, change) in changes.iter().enumerate() {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare::model::{
     Answer, Attempt, Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Endpoint, EndpointId,
-    Event, EventId, History, Outcome, Record, SealedSecret, Shape, Timestamp, Verdict,
+    Event, EventId, Flow, Health, History, Outcome, Record, SealedSecret, Shape, Timestamp, Timing,
+    Verdict,
 };
 use fanfare::store::{Accepted, Admission, Claimed, Emit, LaneKey, Receipt, Store, Wanted};
 
@@ -30,10 +31,14 @@ pub fn endpoint(company: CompanyId, events: &[&str]) -> Endpoint {
         company,
         url: format!("https://shop.example/hooks/{id}").parse().unwrap(),
         secret: SealedSecret(id.uuid().as_bytes().to_vec()),
+        previous: None,
         events: events.iter().map(|name| name.parse().unwrap()).collect(),
         shape: Shape::default(),
         max_retries: 5,
+        flow: Flow::default(),
+        operational: false,
         disabled: None,
+        health: Health::default(),
         created_at: NOW,
         updated_at: NOW,
     }
@@ -48,13 +53,8 @@ pub(super) async fn listener(store: &dyn Store, company: CompanyId) -> Endpoint 
 
 /// An event of this type.
 pub fn event(company: CompanyId, event_type: &str, at: Timestamp) -> Event {
-    Event {
-        id: EventId::new(at),
-        company,
-        event_type: event_type.parse().unwrap(),
-        payload: Bytes::from_static(br#"{"total":1.10}"#),
-        created_at: at,
-    }
+    let payload = Bytes::from_static(br#"{"total":1.10}"#);
+    Event::new((company, EventId::new(at)), event_type.parse().unwrap(), payload, at)
 }
 
 /// An emit without an id or key of the caller's.
@@ -162,6 +162,8 @@ pub fn attempt(claim: &Claim, at: Timestamp, status: u16) -> Attempt {
         number: claim.attempts + 1,
         started_at: at,
         duration: Duration::from_millis(12),
+        timing: Timing::default(),
+        probe: false,
         url: claim.endpoint.url.to_string(),
         headers: [("webhook-id", claim.event.id.to_string())].into_iter().collect(),
         outcome: Outcome::Answered(Answer {
@@ -180,7 +182,7 @@ pub(super) fn result(claim: &Claim, verdict: Verdict, at: Timestamp) -> Record {
         Verdict::Gone => 410,
         Verdict::RetryAt(_) | Verdict::Failed(_) => 500,
     };
-    Record { claim: claim.clone(), attempt: attempt(claim, at, status).into(), verdict, at }
+    Record::new(claim.clone(), attempt(claim, at, status).into(), verdict, at)
 }
 
 /// Records the next attempt under a claim.
@@ -190,7 +192,7 @@ pub(super) async fn record(
     verdict: Verdict,
     at: Timestamp,
 ) -> bool {
-    store.record(result(claim, verdict, at)).await.unwrap()
+    store.record(result(claim, verdict, at)).await.unwrap().applied
 }
 
 /// A verdict.

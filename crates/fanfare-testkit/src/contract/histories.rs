@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare::model::{
     Answer, Attempt, DeliveryId, DeliveryList, DeliverySort, EndpointChange, EndpointId, Headers,
-    Outcome, Verdict, Window,
+    Outcome, Timing, Verdict, Window,
 };
 use fanfare::store::Store;
 
@@ -72,13 +72,21 @@ pub async fn attempts_are_kept_whole_and_in_order(store: &dyn Store) {
         let attempt = Attempt {
             url: format!("https://shop.example/{after}?q='%27"),
             duration: Duration::from_millis(u64::from(after) * 1_001),
+            timing: Timing {
+                queue: Some(Duration::from_micros(3)),
+                dns: None,
+                connect: Some(Duration::from_micros(u64::from(after))),
+                tls: Some(Duration::ZERO),
+                first_byte: Some(Duration::from_secs(1)),
+            },
+            probe: after == 2,
             headers: [("authorization", "***"), ("b", "ü")].into_iter().collect(),
             outcome,
             ..(*record.attempt).clone()
         };
         record.attempt = attempt.clone().into();
         expected.push(attempt);
-        assert!(store.record(record).await.unwrap());
+        assert!(store.record(record).await.unwrap().applied);
         assert_eq!(store.attempts(company, claim.delivery).await.unwrap(), expected);
         claim = claim_one(store, &endpoint, at).await;
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fanfare::clock::{Clock, ManualClock};
 use fanfare::engine::{NewEndpoint, NewEvent, Parts, RETRIES_DEFAULT, Rules};
 use fanfare::metrics::Metrics;
-use fanfare::model::{Delivery, DeliveryState, Endpoint, EndpointChange, Shape};
+use fanfare::model::{Delivery, DeliveryState, Endpoint, EndpointChange};
 use fanfare::policy::retry::RetryPolicy;
 use fanfare::seal::Seal;
 use fanfare::send::GuardPolicy;
@@ -161,13 +161,8 @@ impl Bench {
     }
 
     async fn register(&self, company: CompanyId, url: &str, max_retries: u32) -> Endpoint {
-        let new = NewEndpoint {
-            url: url.parse().unwrap(),
-            events: vec!["*".parse().unwrap()],
-            shape: Shape::default(),
-            max_retries,
-            secret: None,
-        };
+        let everything = vec!["*".parse().unwrap()];
+        let new = NewEndpoint { max_retries, ..NewEndpoint::new(url.parse().unwrap(), everything) };
         self.engine().register(company, new).await.unwrap()
     }
 
@@ -265,12 +260,7 @@ impl Bench {
 
 /// An event.
 pub fn event() -> NewEvent {
-    NewEvent {
-        event_type: "order.created".parse().unwrap(),
-        payload: Bytes::from_static(PAYLOAD),
-        id: None,
-        idempotency_key: None,
-    }
+    NewEvent::new("order.created".parse().unwrap(), Bytes::from_static(PAYLOAD))
 }
 
 /// Another address.

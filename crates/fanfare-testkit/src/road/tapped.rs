@@ -11,8 +11,8 @@ use fanfare::model::{
     History, Page, Record, SealedSecret,
 };
 use fanfare::store::{
-    Accepted, Admission, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, Queue, Result, Store,
-    StoreError, Upkeep, Wanted,
+    Accepted, Admission, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, Queue, Recorded,
+    Result, Store, StoreError, Upkeep, Wanted,
 };
 use fanfare::{CompanyId, DeliveryId, EndpointId, Timestamp};
 use tokio::sync::Notify;
@@ -211,7 +211,7 @@ impl Queue for Tapped {
         self.call(Call::Claim, |store| async move { store.claim(wanted, now, lease).await }).await
     }
 
-    async fn record(&self, record: Record) -> Result<bool> {
+    async fn record(&self, record: Record) -> Result<Recorded> {
         self.call(Call::Record, |store| async move { store.record(record).await }).await
     }
 

@@ -10,7 +10,7 @@ use crate::engine::dispatch::start_senders;
 use crate::metrics::Stopwatch;
 use crate::model::{
     Answer, Attempt, Claim, Disabled, Endpoint, Headers, LaneKey, Outcome, Record, Timestamp,
-    Verdict,
+    Timing, Verdict,
 };
 use crate::policy::lanes::Ending;
 use crate::policy::retry;
@@ -46,7 +46,7 @@ pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
         now,
         world.draw_jitter(),
     );
-    let record = Record { claim, attempt: attempt.into(), verdict, at: now };
+    let record = Record::new(claim, attempt.into(), verdict, now);
     save(&world, record).await;
     drop((withheld, unrecorded));
     start_senders(&world);
@@ -91,7 +91,8 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<Attempt> {
         delivery.id = %claim.delivery, attempt = number, ?duration, "{}", retry::describe(&outcome)
     );
     let url = claim.endpoint.url.to_string();
-    Some(Attempt { number, started_at, duration, url, headers, outcome })
+    let timing = Timing::default();
+    Some(Attempt { number, started_at, duration, timing, probe: false, url, headers, outcome })
 }
 
 async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
@@ -105,9 +106,9 @@ async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
 /// Brings a result to the disk, however long the store refuses, and draws the consequences.
 async fn save(world: &Arc<World>, record: Record) {
     let mut refused = None;
-    let applied = loop {
+    let recorded = loop {
         match world.store.record(record.clone()).await {
-            Ok(applied) => break applied,
+            Ok(recorded) => break recorded,
             Err(StoreError::Full(_) | StoreError::Away(_)) => {
                 refused.get_or_insert_with(|| Refused::by(world, record.claim.endpoint.lane()));
                 let again = world.clock.now().plus(PAUSE);
@@ -123,7 +124,7 @@ async fn save(world: &Arc<World>, record: Record) {
             }
         }
     };
-    if applied {
+    if recorded.applied {
         count(world, &record.verdict);
         if let Verdict::Failed(reason) = &record.verdict {
             let (delivery, endpoint) = (record.claim.delivery, record.claim.endpoint.id);

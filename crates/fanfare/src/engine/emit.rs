@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::finish::finish;
 use crate::engine::{Engine, World, dispatch};
 use crate::error::{Error, Result};
-use crate::model::{CompanyId, Event, EventId, EventType, LaneKey};
+use crate::model::{CompanyId, Event, EventId, EventType, LaneKey, Timestamp};
 use crate::store::{Accepted, Admission, Emit, Receipt};
 
 /// Something that happened, as the caller tells it.
@@ -21,6 +21,27 @@ pub struct NewEvent {
     pub id: Option<EventId>,
     /// The caller's key for the same purpose.
     pub idempotency_key: Option<String>,
+    /// What it is about: endpoints that ask for it get the events of one key one after the other.
+    pub ordering_key: Option<String>,
+    /// Not to be sent before.
+    pub deliver_at: Option<Timestamp>,
+    /// Not to be sent from here on.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl NewEvent {
+    /// An event without any wishes.
+    pub fn new(event_type: EventType, payload: Bytes) -> Self {
+        NewEvent {
+            event_type,
+            payload,
+            id: None,
+            idempotency_key: None,
+            ordering_key: None,
+            deliver_at: None,
+            expires_at: None,
+        }
+    }
 }
 
 /// How deep arrays and objects of a payload may nest.
@@ -45,6 +66,10 @@ impl Engine {
             event_type: new.event_type,
             payload: new.payload,
             created_at: now,
+            ordering_key: new.ordering_key,
+            deliver_at: new.deliver_at,
+            expires_at: new.expires_at,
+            operational: false,
         };
         let emit = Emit { event, id_given, key: new.idempotency_key };
         finish(world, Arc::clone(world).accept(emit)).await

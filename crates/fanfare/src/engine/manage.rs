@@ -8,7 +8,8 @@ use crate::engine::{Engine, World, dispatch};
 use crate::error::{Error, Result};
 use crate::model::{
     Address, Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Disabled, Endpoint,
-    EndpointChange, EndpointId, EndpointList, History, LaneKey, Page, Shape, Subscription,
+    EndpointChange, EndpointId, EndpointList, Flow, Health, History, LaneKey, Page, Shape,
+    Subscription,
 };
 use crate::sign::Secret;
 use crate::store::StoreError;
@@ -24,8 +25,27 @@ pub struct NewEndpoint {
     pub shape: Shape,
     /// Retries after the first attempt.
     pub max_retries: u32,
+    /// How fast and in which order.
+    pub flow: Flow,
+    /// Whether it hears of what befalls the company's other endpoints, and of nothing else.
+    pub operational: bool,
     /// Its signing secret; generated when there is none.
     pub secret: Option<Secret>,
+}
+
+impl NewEndpoint {
+    /// An endpoint without any wishes.
+    pub fn new(url: Address, events: Vec<Subscription>) -> Self {
+        NewEndpoint {
+            url,
+            events,
+            shape: Shape::default(),
+            max_retries: RETRIES_DEFAULT,
+            flow: Flow::default(),
+            operational: false,
+            secret: None,
+        }
+    }
 }
 
 /// Retries of an endpoint that names no number.
@@ -58,10 +78,14 @@ impl Engine {
             company,
             url: new.url,
             secret: sealed,
+            previous: None,
             events: distinct(new.events),
             shape: new.shape,
             max_retries: new.max_retries,
+            flow: new.flow,
+            operational: new.operational,
             disabled: None,
+            health: Health::default(),
             created_at: now,
             updated_at: now,
         };

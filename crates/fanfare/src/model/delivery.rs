@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::{
-    CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Headers, Shape, Timestamp,
+    CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Headers, Health, Shape, Timestamp,
 };
 
 /// Where a delivery stands. There is no "sending" state: a claim is a due time one lease ahead.
@@ -41,17 +41,35 @@ pub struct Delivery {
     pub claimed: bool,
     /// Requests made so far.
     pub attempts: u32,
+    /// How many of them were probes while the breaker was open; they use up no retries.
+    pub probes: u32,
+    /// Its place among all deliveries of its endpoint, from 1, in the order in which they were made.
+    pub sequence: u64,
+    /// Of those that wait under one key, only the one with the lowest sequence may be claimed; the
+    /// others are parked. `None` for any order.
+    pub order_key: Option<String>,
     /// The number of the newest claim.
     pub fence: u64,
     /// Why it failed.
     pub reason: Option<String>,
     /// The delivery that this one repeats.
     pub replay_of: Option<DeliveryId>,
+    /// The newer delivery that is sent instead.
+    pub superseded_by: Option<DeliveryId>,
     /// When it last changed.
     pub updated_at: Timestamp,
 }
 
+/// How far ahead the due time of a parked delivery lies: 140,000 years, so that no claim meets it.
+/// Less this, it is when the delivery may be claimed once nothing waits before it.
+pub const PARKED_MS: i64 = 1 << 52;
+
 impl Delivery {
+    /// Does it wait for another one under the same key?
+    pub fn is_parked(&self) -> bool {
+        self.due_at.0 >= PARKED_MS
+    }
+
     /// How many of its attempts failed.
     pub fn errors(&self) -> u32 {
         self.attempts - u32::from(self.state == DeliveryState::Concluded && self.attempts > 0)
@@ -68,6 +86,10 @@ pub struct Claim {
     pub fence: u64,
     /// Requests made so far.
     pub attempts: u32,
+    /// How many of them were probes.
+    pub probes: u32,
+    /// The delivery's place among those of its endpoint.
+    pub sequence: u64,
     /// How the request looks.
     pub shape: Shape,
     /// What to send.
@@ -111,12 +133,31 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// How long it took, from name resolution to the last byte read.
     pub duration: Duration,
+    /// Where the time went.
+    pub timing: Timing,
+    /// Whether it was a probe, made while the breaker was open.
+    pub probe: bool,
     /// The URL it was sent to.
     pub url: String,
     /// The headers it was sent with, credentials masked, names in lower case.
     pub headers: Headers,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+/// Where the time of an attempt went; `None` for a step that was not needed or not reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timing {
+    /// From the time it was due until it was sent.
+    pub queue: Option<Duration>,
+    /// Name resolution.
+    pub dns: Option<Duration>,
+    /// The TCP connection; not needed where one was kept open.
+    pub connect: Option<Duration>,
+    /// The TLS handshake.
+    pub tls: Option<Duration>,
+    /// From the request being sent until the head of the answer.
+    pub first_byte: Option<Duration>,
 }
 
 /// What to do with a delivery after an attempt.
@@ -143,4 +184,15 @@ pub struct Record {
     pub verdict: Verdict,
     /// When the attempt ended.
     pub at: Timestamp,
+    /// How the endpoint does from here on; `None` when that did not change.
+    pub health: Option<Health>,
+    /// What operational endpoints are to hear of it.
+    pub notices: Vec<Event>,
+}
+
+impl Record {
+    /// A record of an attempt after which the endpoint does as before.
+    pub fn new(claim: Claim, attempt: Arc<Attempt>, verdict: Verdict, at: Timestamp) -> Self {
+        Record { claim, attempt, verdict, at, health: None, notices: Vec::new() }
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
@@ -75,18 +76,93 @@ pub struct Endpoint {
     pub url: Address,
     /// The signing secret, sealed.
     pub secret: SealedSecret,
+    /// The secret before it, while that signs too.
+    pub previous: Option<PreviousSecret>,
     /// What it listens to; never empty.
     pub events: Vec<Subscription>,
     /// How the requests of its next events look.
     pub shape: Shape,
     /// Retries after the first attempt.
     pub max_retries: u32,
+    /// How fast and in which order.
+    pub flow: Flow,
+    /// Whether it hears of what befalls the company's other endpoints, and of nothing else.
+    pub operational: bool,
     /// Since when and why it receives nothing; `None` while it is enabled.
     pub disabled: Option<Disabled>,
+    /// How it does.
+    pub health: Health,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+/// How fast and in which order an endpoint is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flow {
+    /// Requests a second at most; `None` for no limit.
+    pub rate_limit: Option<u32>,
+    /// Requests in flight at most; `None` for the engine's own limit.
+    pub max_in_flight: Option<u32>,
+    /// What must arrive one after the other.
+    pub ordering: Ordering,
+    /// How long deliveries wait for newer ones of their type and key, which supersede them. `None`
+    /// when nothing is superseded.
+    pub coalesce: Option<Duration>,
+}
+
+/// What must arrive one after the other, in the order in which it was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ordering {
+    /// Nothing.
+    #[default]
+    None,
+    /// Events with the same ordering key.
+    Key,
+    /// Everything.
+    Strict,
+}
+
+impl Ordering {
+    /// Every ordering with its spelling.
+    pub const ALL: [(Ordering, &'static str); 3] =
+        [(Ordering::None, "none"), (Ordering::Key, "key"), (Ordering::Strict, "strict")];
+
+    /// Its spelling.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(ordering, _)| *ordering == self).map_or("none", |(_, name)| name)
+    }
+}
+
+impl FromStr for Ordering {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(_, name)| *name == text);
+        found.map(|(ordering, _)| *ordering).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|(_, name)| *name).collect();
+            format!("must be one of: {}", names.join(", "))
+        })
+    }
+}
+
+/// How an endpoint does, as far as it outlives the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Since when every attempt has failed; `None` unless the breaker is open.
+    pub failing_since: Option<Timestamp>,
+    /// Until when it asked to be left alone (`Retry-After`).
+    pub held_until: Option<Timestamp>,
+}
+
+/// A secret that was replaced and signs beside the new one for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// The secret, sealed.
+    pub secret: SealedSecret,
+    /// Until when it signs.
+    pub until: Timestamp,
 }
 
 /// Why an endpoint receives nothing.
@@ -208,26 +284,57 @@ pub struct EndpointChange {
     pub url: Option<Address>,
     /// What to listen to.
     pub events: Option<Vec<Subscription>>,
-    /// How the requests of later events look.
-    pub shape: Option<Shape>,
+    /// What the bodies of later events are.
+    pub format: Option<Format>,
+    /// PATCH instead of POST for later events.
+    pub use_patch: Option<bool>,
+    /// Send the system headers with later events.
+    pub system_headers: Option<bool>,
+    /// Add `createdAt` to the bodies of later events.
+    pub add_created_at: Option<bool>,
     /// Retries after the first attempt; deliveries that are waiting obey it too.
     pub max_retries: Option<u32>,
+    /// Requests a second at most; `Some(None)` lifts the limit.
+    pub rate_limit: Option<Option<u32>>,
+    /// Requests in flight at most; `Some(None)` lifts the limit.
+    pub max_in_flight: Option<Option<u32>>,
+    /// What must arrive one after the other, of later events.
+    pub ordering: Option<Ordering>,
+    /// For how long later events wait to be superseded; `Some(None)` for not at all.
+    pub coalesce: Option<Option<Duration>>,
+    /// Whether it hears of what befalls the company's other endpoints, and of nothing else.
+    pub operational: Option<bool>,
+    /// Another secret, and the one before it while that signs too.
+    pub secrets: Option<(SealedSecret, Option<PreviousSecret>)>,
+    /// How it does.
+    pub health: Option<Health>,
     /// `Some(None)` enables, `Some(Some(reason))` disables; what already is so stays as it is.
     pub disabled: Option<Option<String>>,
 }
 
 impl EndpointChange {
     /// The endpoint after this change, made at `now`; the same when nothing really changed.
+    ///
+    /// One that is sent elsewhere from here on, or enabled, begins anew: what is known of its
+    /// health is forgotten.
     pub fn applied_to(&self, before: &Endpoint, now: Timestamp) -> Endpoint {
         let mut after = before.clone();
-        if let Some(url) = &self.url {
-            after.url = url.clone();
+        set(&mut after.url, &self.url);
+        set(&mut after.events, &self.events);
+        set(&mut after.shape.format, &self.format);
+        set(&mut after.shape.use_patch, &self.use_patch);
+        set(&mut after.shape.system_headers, &self.system_headers);
+        set(&mut after.shape.add_created_at, &self.add_created_at);
+        set(&mut after.max_retries, &self.max_retries);
+        set(&mut after.flow.rate_limit, &self.rate_limit);
+        set(&mut after.flow.max_in_flight, &self.max_in_flight);
+        set(&mut after.flow.ordering, &self.ordering);
+        set(&mut after.flow.coalesce, &self.coalesce);
+        set(&mut after.operational, &self.operational);
+        if let Some((secret, previous)) = &self.secrets {
+            after.secret = secret.clone();
+            after.previous.clone_from(previous);
         }
-        if let Some(events) = &self.events {
-            after.events = events.clone();
-        }
-        after.shape = self.shape.unwrap_or(before.shape);
-        after.max_retries = self.max_retries.unwrap_or(before.max_retries);
         match &self.disabled {
             Some(Some(reason)) if before.disabled.is_none() => {
                 after.disabled = Some(Disabled { at: now, reason: reason.clone() });
@@ -235,10 +342,21 @@ impl EndpointChange {
             Some(None) => after.disabled = None,
             _ => {}
         }
+        let enabled = before.disabled.is_some() && after.disabled.is_none();
+        if after.url != before.url || enabled {
+            after.health = Health::default();
+        }
+        set(&mut after.health, &self.health);
         if after != *before {
             after.updated_at = now;
         }
         after
+    }
+}
+
+fn set<T: Clone>(field: &mut T, change: &Option<T>) {
+    if let Some(change) = change {
+        field.clone_from(change);
     }
 }
 

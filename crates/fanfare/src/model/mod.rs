@@ -9,10 +9,12 @@ mod id;
 mod page;
 mod time;
 
-pub use delivery::{Answer, Attempt, Claim, Delivery, DeliveryState, Outcome, Record, Verdict};
+pub use delivery::{
+    Answer, Attempt, Claim, Delivery, DeliveryState, Outcome, PARKED_MS, Record, Timing, Verdict,
+};
 pub use endpoint::{
-    Address, Company, Disabled, Endpoint, EndpointChange, Format, LaneKey, Listeners, SealedSecret,
-    Shape,
+    Address, Company, Disabled, Endpoint, EndpointChange, Flow, Format, Health, LaneKey, Listeners,
+    Ordering, PreviousSecret, SealedSecret, Shape,
 };
 pub use event::Event;
 pub use event_type::{CATALOGUE, EventType, Known, Subscription};

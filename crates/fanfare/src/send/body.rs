@@ -95,13 +95,9 @@ mod tests {
 
     fn event(payload: &'static str) -> Event {
         let id = "01980000-0000-7000-8000-000000000001";
-        Event {
-            id: id.parse::<EventId>().unwrap(),
-            company: id.parse::<CompanyId>().unwrap(),
-            event_type: "ORDER_CREATED".parse().unwrap(),
-            payload: Bytes::from(payload),
-            created_at: Timestamp(1_751_680_331_613),
-        }
+        let names = (id.parse::<CompanyId>().unwrap(), id.parse::<EventId>().unwrap());
+        let event_type = "ORDER_CREATED".parse().unwrap();
+        Event::new(names, event_type, Bytes::from(payload), Timestamp(1_751_680_331_613))
     }
 
     fn body_of(payload: &'static str, format: Format, add_created_at: bool) -> String {

@@ -105,7 +105,7 @@ pub trait Queue: Send + Sync {
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
     /// under it changes nothing.
-    async fn record(&self, record: Record) -> Result<bool>;
+    async fn record(&self, record: Record) -> Result<Recorded>;
 
     /// Gives claims back unused: what still holds is due at `now`.
     async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()>;
@@ -214,6 +214,15 @@ pub enum Accepted {
     Repeat(Receipt),
     /// Another event was stored before under the same id or key.
     Conflict(Receipt),
+}
+
+/// What came of a record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Whether the claim still held, so that the verdict counts.
+    pub applied: bool,
+    /// Lanes in which something fell due by it.
+    pub woken: Vec<LaneKey>,
 }
 
 /// What an emit answers.

@@ -1,5 +1,7 @@
 //! How values that both stores keep as text are written and read.
 
+use std::time::Duration;
+
 use crate::model::{Answer, Headers, Outcome, Subscription};
 
 /// Subscriptions, separated by spaces.
@@ -10,6 +12,16 @@ pub(super) fn write_subscriptions(events: &[Subscription]) -> String {
 
 pub(super) fn read_subscriptions(text: &str) -> Option<Vec<Subscription>> {
     text.split(' ').map(|name| name.parse().ok()).collect()
+}
+
+/// A span as a column, in microseconds.
+pub(super) fn write_micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A span as a column, in milliseconds.
+pub(super) fn write_millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// An outcome as columns: status, headers, body, and what was wrong.

@@ -92,10 +92,11 @@ impl Job for Emitted {
         let decisions = decide(emits, known, &listening);
         let rows = Rows::of(emits, &decisions)?;
         let clock = Stopwatch::start();
-        rows.insert_and_commit(&transaction).await?;
+        let mut sequences = rows.insert_and_commit(&transaction).await?.into_iter();
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
         transaction.ended();
-        Ok(emits.iter().zip(decisions).map(|(emit, decision)| answer(emit, decision)).collect())
+        let answers = emits.iter().zip(decisions);
+        Ok(answers.map(|(emit, decision)| answer(emit, decision, &mut sequences)).collect())
     }
 }
 
@@ -239,24 +240,33 @@ fn decide(emits: &[Emitted], mut known: KnownOnes, listening: &Listening) -> Vec
     decisions
 }
 
-fn answer(emit: &Emitted, decision: Decision) -> Accepted {
+/// `sequences` goes on with those of its deliveries.
+fn answer(
+    emit: &Emitted,
+    decision: Decision,
+    sequences: &mut impl Iterator<Item = u64>,
+) -> Accepted {
     let born = match decision {
         Decision::Repeated(receipt) => return Accepted::Repeat(receipt),
         Decision::Conflicting(receipt) => return Accepted::Conflict(receipt),
         Decision::Store(born) => born,
     };
-    let (claimed, waiting): (Vec<Born>, Vec<Born>) =
-        born.into_iter().partition(|born| born.claimed.is_some());
-    let claims = claimed.into_iter().map(|born| Claim {
-        delivery: born.id,
-        fence: 1,
-        attempts: 0,
-        shape: born.endpoint.shape,
-        event: Arc::clone(&emit.event),
-        endpoint: born.endpoint,
-    });
-    Accepted::New {
-        claims: claims.collect(),
-        waiting: waiting.into_iter().map(|born| born.endpoint.id).collect(),
+    let (mut claims, mut waiting) = (Vec::new(), Vec::new());
+    for (born, sequence) in born.into_iter().zip(sequences) {
+        if born.claimed.is_none() {
+            waiting.push(born.endpoint.id);
+            continue;
+        }
+        claims.push(Claim {
+            delivery: born.id,
+            fence: 1,
+            attempts: 0,
+            probes: 0,
+            sequence,
+            shape: born.endpoint.shape,
+            event: Arc::clone(&emit.event),
+            endpoint: born.endpoint,
+        });
     }
+    Accepted::New { claims, waiting }
 }

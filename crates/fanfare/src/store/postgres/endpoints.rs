@@ -1,6 +1,7 @@
 //! Companies, and who listens.
 
 use async_trait::async_trait;
+use deadpool_postgres::Object;
 
 use crate::model::{
     Company, CompanyId, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort, Order,
@@ -9,6 +10,7 @@ use crate::model::{
 use crate::store::postgres::rows::{self, company_columns, endpoint_columns, get, integer, text};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Postgres, counted};
+use crate::store::rows::write_millis;
 use crate::store::{Endpoints, Result};
 
 const COMPANY: &str =
@@ -21,25 +23,30 @@ const NAME_COMPANY: &str = concat!(
     company_columns!()
 );
 
-const ADD: &str = "
+/// A new endpoint, or what an old one is from here on.
+const PUT: &str = "
     with company as (
-        insert into companies (company_id, name, created_at, updated_at) values ($1, '', $10, $10)
+        insert into companies (company_id, name, created_at, updated_at) values ($1, '', $19, $19)
         on conflict do nothing)
-    insert into endpoints (company_id, id, url, secret, events, shape, max_retries, disabled_at,
-                           disabled_reason, created_at, updated_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    insert into endpoints (company_id, id, url, secret, previous_secret, previous_until, events,
+        shape, max_retries, rate_limit, max_in_flight, ordering, coalesce_ms, operational,
+        disabled_at, disabled_reason, failing_since, held_until, created_at, updated_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+        $20)
+    on conflict (company_id, id) do update set url = excluded.url, secret = excluded.secret,
+        previous_secret = excluded.previous_secret, previous_until = excluded.previous_until,
+        events = excluded.events, shape = excluded.shape, max_retries = excluded.max_retries,
+        rate_limit = excluded.rate_limit, max_in_flight = excluded.max_in_flight,
+        ordering = excluded.ordering, coalesce_ms = excluded.coalesce_ms,
+        operational = excluded.operational, disabled_at = excluded.disabled_at,
+        disabled_reason = excluded.disabled_reason, failing_since = excluded.failing_since,
+        held_until = excluded.held_until, updated_at = excluded.updated_at";
 
 const ONE: &str = concat!(
     "select ",
     endpoint_columns!(),
     " from endpoints e where e.company_id = $1 and e.id = $2 and e.deleted_at is null"
 );
-
-const CHANGE: &str = "
-    update endpoints
-    set url = $3, events = $4, shape = $5, max_retries = $6, disabled_at = $7,
-        disabled_reason = $8, updated_at = $9
-    where company_id = $1 and id = $2";
 
 const DELETE: &str = "
     update endpoints set deleted_at = $3, updated_at = $3
@@ -75,29 +82,7 @@ impl Endpoints for Postgres {
     }
 
     async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
-        let client = self.database.writer().await?;
-        let statement = client.prepare_cached(ADD).await?;
-        let events = spellings(endpoint);
-        let disabled = endpoint.disabled.as_ref();
-        client
-            .execute(
-                &statement,
-                &[
-                    &endpoint.company.uuid(),
-                    &endpoint.id.uuid(),
-                    &endpoint.url.as_str(),
-                    &endpoint.secret.0,
-                    &events,
-                    &endpoint.shape.encode(),
-                    &integer(endpoint.max_retries)?,
-                    &disabled.map(|disabled| disabled.at.0),
-                    &disabled.map(|disabled| text(&disabled.reason)),
-                    &endpoint.created_at.0,
-                    &endpoint.updated_at.0,
-                ],
-            )
-            .await?;
-        Ok(())
+        put(&self.database.writer().await?, endpoint).await
     }
 
     async fn change_endpoint(
@@ -118,7 +103,7 @@ impl Endpoints for Postgres {
         let before = row.as_ref().map(rows::endpoint).transpose()?;
         let after = before.as_ref().map(|endpoint| change.applied_to(endpoint, now));
         if let Some(endpoint) = after.as_ref().filter(|_| after != before) {
-            write(&client, endpoint).await?;
+            put(&client, endpoint).await?;
         }
         client.batch_execute("commit").await?;
         client.ended();
@@ -182,10 +167,10 @@ impl Endpoints for Postgres {
     }
 }
 
-async fn write(client: &Transaction, endpoint: &Endpoint) -> Result<()> {
-    let statement = client.prepare_cached(CHANGE).await?;
-    let events = spellings(endpoint);
-    let disabled = endpoint.disabled.as_ref();
+async fn put(client: &Object, endpoint: &Endpoint) -> Result<()> {
+    let statement = client.prepare_cached(PUT).await?;
+    let Endpoint { flow, health, disabled, previous, .. } = endpoint;
+    let number = |given: Option<u32>| given.map(integer).transpose();
     client
         .execute(
             &statement,
@@ -193,11 +178,22 @@ async fn write(client: &Transaction, endpoint: &Endpoint) -> Result<()> {
                 &endpoint.company.uuid(),
                 &endpoint.id.uuid(),
                 &endpoint.url.as_str(),
-                &events,
+                &endpoint.secret.0,
+                &previous.as_ref().map(|previous| &previous.secret.0),
+                &previous.as_ref().map(|previous| previous.until.0),
+                &spellings(endpoint),
                 &endpoint.shape.encode(),
                 &integer(endpoint.max_retries)?,
-                &disabled.map(|disabled| disabled.at.0),
-                &disabled.map(|disabled| text(&disabled.reason)),
+                &number(flow.rate_limit)?,
+                &number(flow.max_in_flight)?,
+                &flow.ordering.as_str(),
+                &flow.coalesce.map(write_millis),
+                &endpoint.operational,
+                &disabled.as_ref().map(|disabled| disabled.at.0),
+                &disabled.as_ref().map(|disabled| text(&disabled.reason)),
+                &health.failing_since.map(|since| since.0),
+                &health.held_until.map(|until| until.0),
+                &endpoint.created_at.0,
                 &endpoint.updated_at.0,
             ],
         )

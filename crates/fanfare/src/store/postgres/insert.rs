@@ -1,15 +1,16 @@
 //! Everything that a batch of emits leaves behind, column by column for `unnest`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Error, Statement};
+use tokio_postgres::{Error, Row, Statement};
 use uuid::Uuid;
 
 use crate::model::Event;
 use crate::store::Result;
 use crate::store::postgres::accept::{Born, Decision, Emitted};
-use crate::store::postgres::rows::integer;
+use crate::store::postgres::error::corrupt;
+use crate::store::postgres::rows::{get, integer};
 use crate::store::postgres::transaction::Transaction;
 
 // In the order of keys wherever others may want the same rows, so that nobody waits in a ring.
@@ -19,27 +20,34 @@ const COMPANIES: &str = "
     on conflict do nothing";
 
 const EVENTS: &str = "
-    insert into events (company_id, id, type, payload, created_at, deliveries)
-    select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::bigint[], $6::int[])";
+    insert into events (company_id, id, type, payload, created_at, deliveries, ordering_key,
+                        deliver_at, expires_at, operational)
+    select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::bigint[], $6::int[],
+                         $7::text[], $8::bigint[], $9::bigint[], $10::bool[])";
 
 const KEYS: &str = "
     insert into idempotency (company_id, key, event_id)
     select * from unnest($1::uuid[], $2::bytea[], $3::uuid[])";
 
+/// Sent behind the counts, which hold the lanes and know how far their numbers are.
 const DELIVERIES: &str = "
     insert into deliveries (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
-                            claimed, fence, state, attempts)
-    select company_id, id, endpoint_id, event_id, shape, due_at, at, claimed, claimed::int, 0, 0
+                            claimed, fence, state, attempts, sequence)
+    select d.company_id, d.id, d.endpoint_id, event_id, shape, due_at, at, claimed, claimed::int,
+           0, 0, c.sequence - d.behind
     from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[],
-                $7::bigint[], $8::bool[])
-         as d (company_id, id, endpoint_id, event_id, shape, due_at, at, claimed)";
+                $7::bigint[], $8::bool[], $9::bigint[])
+         as d (company_id, id, endpoint_id, event_id, shape, due_at, at, claimed, behind)
+    join counts c on c.company_id = d.company_id and c.endpoint_id = d.endpoint_id";
 
 const COUNTS: &str = "
-    insert into counts (company_id, endpoint_id, waiting, concluded, failed)
-    select company_id, endpoint_id, waiting, 0, 0
+    insert into counts (company_id, endpoint_id, waiting, concluded, failed, sequence)
+    select company_id, endpoint_id, waiting, 0, 0, waiting
     from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as c (company_id, endpoint_id, waiting)
     on conflict (company_id, endpoint_id)
-    do update set waiting = counts.waiting + excluded.waiting";
+    do update set waiting = counts.waiting + excluded.waiting,
+        sequence = counts.sequence + excluded.sequence
+    returning company_id, endpoint_id, sequence";
 
 /// The rows to insert.
 #[derive(Default)]
@@ -59,6 +67,10 @@ struct Events<'a> {
     payload: Vec<&'a [u8]>,
     created_at: Vec<i64>,
     deliveries: Vec<i32>,
+    ordering_key: Vec<Option<&'a str>>,
+    deliver_at: Vec<Option<i64>>,
+    expires_at: Vec<Option<i64>>,
+    operational: Vec<bool>,
 }
 
 #[derive(Default)]
@@ -78,6 +90,8 @@ struct Deliveries {
     due_at: Vec<i64>,
     at: Vec<i64>,
     claimed: Vec<bool>,
+    /// How many of the same lane come after it in this batch.
+    behind: Vec<i64>,
 }
 
 impl<'a> Rows<'a> {
@@ -91,6 +105,7 @@ impl<'a> Rows<'a> {
                 rows.add_delivery(&emit.event, delivery);
             }
         }
+        rows.look_behind();
         Ok(rows)
     }
 
@@ -104,6 +119,10 @@ impl<'a> Rows<'a> {
         self.events.payload.push(&event.payload);
         self.events.created_at.push(event.created_at.0);
         self.events.deliveries.push(integer(u32::try_from(deliveries).unwrap_or(u32::MAX))?);
+        self.events.ordering_key.push(event.ordering_key.as_deref());
+        self.events.deliver_at.push(event.deliver_at.map(|at| at.0));
+        self.events.expires_at.push(event.expires_at.map(|at| at.0));
+        self.events.operational.push(event.operational);
         if let Some(key) = &emit.key {
             self.keys.company.push(company);
             self.keys.key.push(key.as_bytes());
@@ -126,10 +145,36 @@ impl<'a> Rows<'a> {
         rows.claimed.push(born.claimed.is_some());
     }
 
-    /// Sends everything and the commit at once. If one statement fails, the commit is a rollback;
+    fn look_behind(&mut self) {
+        let mut left = self.counts.clone();
+        let rows = &mut self.deliveries;
+        for lane in rows.company.iter().copied().zip(rows.endpoint.iter().copied()) {
+            let behind = left.entry(lane).or_default();
+            *behind -= 1;
+            rows.behind.push(*behind);
+        }
+    }
+
+    /// The sequence numbers of the deliveries in their order, by the last one of each lane.
+    fn sequences(&self, last: &[Row]) -> Result<Vec<u64>> {
+        let mut lanes: HashMap<(Uuid, Uuid), i64> = HashMap::new();
+        for row in last {
+            let lane = (get(row, "company_id")?, get(row, "endpoint_id")?);
+            lanes.insert(lane, get(row, "sequence")?);
+        }
+        let rows = &self.deliveries;
+        let keys = rows.company.iter().copied().zip(rows.endpoint.iter().copied());
+        let numbers = keys.zip(&rows.behind).map(|(lane, behind)| {
+            let last = lanes.get(&lane).copied().unwrap_or_default();
+            u64::try_from(last - behind).map_err(|_| corrupt("sequence"))
+        });
+        numbers.collect()
+    }
+
+    /// Sends everything and the commit at once, and returns the deliveries' sequence numbers. If one statement fails, the commit is a rollback;
     /// `biased` makes the first error the one that is told, and nothing be sent behind a statement
     /// that could not be.
-    pub(super) async fn insert_and_commit(&self, transaction: &Transaction) -> Result<()> {
+    pub(super) async fn insert_and_commit(&self, transaction: &Transaction) -> Result<Vec<u64>> {
         let (events, keys, deliveries) = (&self.events, &self.keys, &self.deliveries);
         let companies: (Vec<Uuid>, Vec<i64>) = self.companies.iter().map(|(a, b)| (*a, *b)).unzip();
         let of_counts = transaction.prepare_cached(COUNTS).await?;
@@ -140,16 +185,17 @@ impl<'a> Rows<'a> {
         let (lanes, waiting): (Vec<(Uuid, Uuid)>, Vec<i64>) =
             self.counts.iter().map(|(lane, waiting)| (*lane, *waiting)).unzip();
         let (lane_company, lane_endpoint): (Vec<Uuid>, Vec<Uuid>) = lanes.into_iter().unzip();
-        tokio::try_join!(
+        let lanes: [&(dyn ToSql + Sync); 3] = [&lane_company, &lane_endpoint, &waiting];
+        let (_, _, _, last, _, _) = tokio::try_join!(
             biased;
             run(transaction, &of_companies, vec![&companies.0, &companies.1]),
             run(transaction, &of_events, events.columns()),
             run(transaction, &of_keys, vec![&keys.company, &keys.key, &keys.event]),
+            transaction.query(&of_counts, &lanes),
             run(transaction, &of_deliveries, deliveries.columns()),
-            run(transaction, &of_counts, vec![&lane_company, &lane_endpoint, &waiting]),
             async { transaction.batch_execute("commit").await.map(|()| 0) },
         )?;
-        Ok(())
+        self.sequences(&last)
     }
 }
 
@@ -164,15 +210,27 @@ async fn run(
 impl Events<'_> {
     /// In the order of [`EVENTS`].
     fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
-        let Events { company, id, event_type, payload, created_at, deliveries } = self;
-        vec![company, id, event_type, payload, created_at, deliveries]
+        let Events { company, id, event_type, payload, created_at, deliveries, .. } = self;
+        let Events { ordering_key, deliver_at, expires_at, operational, .. } = self;
+        vec![
+            company,
+            id,
+            event_type,
+            payload,
+            created_at,
+            deliveries,
+            ordering_key,
+            deliver_at,
+            expires_at,
+            operational,
+        ]
     }
 }
 
 impl Deliveries {
     /// In the order of [`DELIVERIES`].
     fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
-        let Deliveries { company, id, endpoint, event, shape, due_at, at, claimed } = self;
-        vec![company, id, endpoint, event, shape, due_at, at, claimed]
+        let Deliveries { company, id, endpoint, event, shape, due_at, at, claimed, behind } = self;
+        vec![company, id, endpoint, event, shape, due_at, at, claimed, behind]
     }
 }

@@ -5,8 +5,10 @@ use tokio_postgres::Client;
 use crate::store::{Result, StoreError};
 
 /// Every step, in order. To change a table, add a file.
-const MIGRATIONS: &[(i32, &str)] =
-    &[(1, include_str!("../../../../../migrations/postgres/0001_init.sql"))];
+const MIGRATIONS: &[(i32, &str)] = &[
+    (1, include_str!("../../../../../migrations/postgres/0001_init.sql")),
+    (2, include_str!("../../../../../migrations/postgres/0002_flow.sql")),
+];
 
 const LOCK: &str = "select pg_advisory_xact_lock(hashtextextended($1, 20240706))";
 /// Asked first, because `create schema if not exists` needs a right that its use does not.

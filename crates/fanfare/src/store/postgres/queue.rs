@@ -18,7 +18,7 @@ use crate::store::postgres::rows::{
     self, delivery_columns, endpoint_columns, event_columns, get, unsigned,
 };
 use crate::store::postgres::transaction::Transaction;
-use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Result, Wanted};
+use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Recorded, Result, Wanted};
 
 const RECOVER: &str =
     "update deliveries set claimed = false, due_at = $1 where state = 0 and claimed";
@@ -51,8 +51,8 @@ const CLAIM: &str = concat!(
         update deliveries d set fence = d.fence + 1, due_at = $6, claimed = true
         from due where d.company_id = due.company_id and d.id = due.id
         returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.event_id, d.fence,
-                  d.attempts, d.shape)
-    select t.n, t.id as delivery_id, t.fence, t.attempts, t.shape, ",
+                  d.attempts, d.probes, d.sequence, d.shape)
+    select t.n, t.id as delivery_id, t.fence, t.attempts, t.probes, t.sequence, t.shape, ",
     event_columns!(),
     ", l.*
     from taken t
@@ -81,15 +81,18 @@ const REPLAY: &str = concat!(
         join endpoints e on e.company_id = d.company_id and e.id = d.endpoint_id
         where d.company_id = $1 and d.id = $2 and e.deleted_at is null
         for key share of d, v),
+    tally as (
+        insert into counts (company_id, endpoint_id, waiting, concluded, failed, sequence)
+        select company_id, endpoint_id, 1, 0, 0, 1 from old
+        on conflict (company_id, endpoint_id)
+        do update set waiting = counts.waiting + 1, sequence = counts.sequence + 1
+        returning company_id, endpoint_id, sequence),
     made as (
         insert into deliveries (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
-                                replay_of, claimed, fence, state, attempts)
-        select company_id, $3, endpoint_id, event_id, shape, $4, $4, id, false, 0, 0, 0 from old
-        returning *),
-    tally as (
-        insert into counts (company_id, endpoint_id, waiting, concluded, failed)
-        select company_id, endpoint_id, 1, 0, 0 from made
-        on conflict (company_id, endpoint_id) do update set waiting = counts.waiting + 1)
+                                replay_of, claimed, fence, state, attempts, sequence)
+        select company_id, $3, endpoint_id, event_id, shape, $4, $4, id, false, 0, 0, 0, sequence
+        from old join tally using (company_id, endpoint_id)
+        returning *)
     select ",
     delivery_columns!(),
     " from made d"
@@ -157,7 +160,7 @@ impl Queue for Postgres {
         gather(wanted, &claims, &next_due)
     }
 
-    async fn record(&self, record: Record) -> Result<bool> {
+    async fn record(&self, record: Record) -> Result<Recorded> {
         self.records.submit(record).await
     }
 
@@ -229,6 +232,8 @@ fn read_claim(row: &Row, endpoint: Arc<Endpoint>) -> Result<Claim> {
         delivery: DeliveryId::from_uuid(get(row, "delivery_id")?),
         fence: rows::fence(row)?,
         attempts: unsigned(get(row, "attempts")?, "number of attempts")?,
+        probes: unsigned(get(row, "probes")?, "number of probes")?,
+        sequence: rows::sequence(row)?,
         shape: rows::shape(row, "shape")?,
         event: Arc::new(rows::event(row)?),
         endpoint,

@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use crate::metrics::Stopwatch;
 use crate::model::{Disabled, Outcome, Record, Timestamp, Verdict};
-use crate::store::Result;
 use crate::store::postgres::Database;
 use crate::store::postgres::batch::Job;
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
-use crate::store::rows::write_outcome;
+use crate::store::rows::{write_micros, write_outcome};
+use crate::store::{Recorded, Result};
 
 /// A verdict counts if its claim still holds: nobody claimed again, nobody recorded under it, and
 /// the state is not final. The attempt goes into the history either way. Rows are taken in the order
@@ -23,23 +23,28 @@ const RECORD: &str = "
         select * from unnest(
             $1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::bigint[],
             $7::text[], $8::bigint[], $9::bool[], $10::int[], $11::bigint[], $12::bigint[],
-            $13::text[], $14::text[], $15::int[], $16::text[], $17::bytea[], $18::text[])
+            $13::text[], $14::text[], $15::int[], $16::text[], $17::bytea[], $18::text[],
+            $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[],
+            $25::bool[])
         as r (n, company_id, delivery_id, fence, state, due_at, reason, at, gone, number,
-              started_at, duration_us, url, headers, status, answer_headers, body, flaw)
+              started_at, duration_us, url, headers, status, answer_headers, body, flaw,
+              queue_us, dns_us, connect_us, tls_us, first_byte_us, probe)
         order by company_id, delivery_id),
     held as (
         update deliveries d
         set state = r.state, due_at = r.due_at, reason = r.reason, updated_at = r.at,
-            attempts = d.attempts + 1, claimed = false
+            attempts = d.attempts + 1, probes = d.probes + r.probe::int, claimed = false
         from results r
         where d.company_id = r.company_id and d.id = r.delivery_id and d.fence = r.fence
           and d.claimed
         returning r.n, r.at, r.gone, d.company_id, d.endpoint_id, d.state),
     history as (
         insert into attempts (company_id, delivery_id, fence, counted, number, started_at,
-                              duration_us, url, headers, status, answer_headers, body, flaw)
+                              duration_us, url, headers, status, answer_headers, body, flaw,
+                              queue_us, dns_us, connect_us, tls_us, first_byte_us, probe)
         select company_id, delivery_id, fence, n in (select n from held), number, started_at,
-               duration_us, url, headers, status, answer_headers, body, flaw
+               duration_us, url, headers, status, answer_headers, body, flaw,
+               queue_us, dns_us, connect_us, tls_us, first_byte_us, probe
         from results r
         where n in (select n from held)
            or exists (select from deliveries d
@@ -65,8 +70,7 @@ const RECORD: &str = "
     select n from held";
 
 impl Job for Record {
-    /// Whether the verdict counted.
-    type Answer = bool;
+    type Answer = Recorded;
 
     fn bytes(&self) -> usize {
         match &self.attempt.outcome {
@@ -75,7 +79,7 @@ impl Job for Record {
         }
     }
 
-    async fn together(database: &Database, records: &[Self]) -> Result<Vec<bool>> {
+    async fn together(database: &Database, records: &[Self]) -> Result<Vec<Recorded>> {
         let client = database.writer().await?;
         let statement = client.prepare_cached(RECORD).await?;
         let (verdicts, attempts) = (Verdicts::of(records)?, Attempts::of(records)?);
@@ -105,15 +109,21 @@ impl Job for Record {
                     &a.body,
                     &a.flaw,
                     &gone,
+                    &a.queue_us,
+                    &a.dns_us,
+                    &a.connect_us,
+                    &a.tls_us,
+                    &a.first_byte_us,
+                    &a.probe,
                 ],
             )
             .await?;
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
-        let mut held = vec![false; records.len()];
+        let mut held = vec![Recorded::default(); records.len()];
         for row in &rows {
             let number: i32 = get(row, "n")?;
             if let Some(held) = held.get_mut(number.unsigned_abs() as usize) {
-                *held = true;
+                held.applied = true;
             }
         }
         Ok(held)
@@ -170,6 +180,12 @@ struct Attempts<'a> {
     answer_headers: Vec<Option<&'a str>>,
     body: Vec<Option<&'a [u8]>>,
     flaw: Vec<Option<Cow<'a, str>>>,
+    queue_us: Vec<Option<i64>>,
+    dns_us: Vec<Option<i64>>,
+    connect_us: Vec<Option<i64>>,
+    tls_us: Vec<Option<i64>>,
+    first_byte_us: Vec<Option<i64>>,
+    probe: Vec<bool>,
 }
 
 impl<'a> Attempts<'a> {
@@ -178,8 +194,7 @@ impl<'a> Attempts<'a> {
         for Record { attempt, .. } in records {
             columns.number.push(integer(attempt.number)?);
             columns.started_at.push(attempt.started_at.0);
-            let duration_us = i64::try_from(attempt.duration.as_micros());
-            columns.duration_us.push(duration_us.unwrap_or(i64::MAX));
+            columns.duration_us.push(write_micros(attempt.duration));
             columns.url.push(&attempt.url);
             columns.headers.push(attempt.headers.as_text());
             let (status, headers, body, flaw) = write_outcome(&attempt.outcome);
@@ -187,6 +202,12 @@ impl<'a> Attempts<'a> {
             columns.answer_headers.push(headers);
             columns.body.push(body);
             columns.flaw.push(flaw.map(rows::text));
+            columns.queue_us.push(attempt.timing.queue.map(write_micros));
+            columns.dns_us.push(attempt.timing.dns.map(write_micros));
+            columns.connect_us.push(attempt.timing.connect.map(write_micros));
+            columns.tls_us.push(attempt.timing.tls.map(write_micros));
+            columns.first_byte_us.push(attempt.timing.first_byte.map(write_micros));
+            columns.probe.push(attempt.probe);
         }
         Ok(columns)
     }

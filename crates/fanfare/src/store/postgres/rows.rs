@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
-    EndpointId, Event, EventId, Headers, History, Outcome, SealedSecret, Shape, Timestamp,
+    EndpointId, Event, EventId, Flow, Headers, Health, History, Outcome, PreviousSecret,
+    SealedSecret, Shape, Timestamp, Timing,
 };
 use crate::store::postgres::error::corrupt;
 use crate::store::rows::read_outcome;
@@ -28,14 +29,17 @@ macro_rules! endpoint_columns {
     () => {
         "e.company_id, e.id as endpoint_id, e.url, e.secret, e.events, \
          e.shape as endpoint_shape, e.max_retries, e.disabled_at, e.disabled_reason, \
-         e.created_at as endpoint_created_at, e.updated_at as endpoint_updated_at"
+         e.created_at as endpoint_created_at, e.updated_at as endpoint_updated_at, \
+         e.previous_secret, e.previous_until, e.rate_limit, e.max_in_flight, e.ordering, \
+         e.coalesce_ms, e.operational as endpoint_operational, e.failing_since, e.held_until"
     };
 }
 
 /// What [`event`] reads, of events `v`.
 macro_rules! event_columns {
     () => {
-        "v.company_id, v.id as event_id, v.type, v.payload, v.created_at as event_created_at"
+        "v.company_id, v.id as event_id, v.type, v.payload, v.created_at as event_created_at, \
+         v.ordering_key, v.deliver_at, v.expires_at, v.operational as event_operational"
     };
 }
 
@@ -43,7 +47,8 @@ macro_rules! event_columns {
 macro_rules! delivery_columns {
     () => {
         "d.company_id, d.id as delivery_id, d.endpoint_id, d.event_id, d.shape, d.state, \
-         d.due_at, d.claimed, d.attempts, d.fence, d.reason, d.replay_of, d.updated_at"
+         d.due_at, d.claimed, d.attempts, d.probes, d.sequence, d.order_key, d.fence, d.reason, \
+         d.replay_of, d.superseded_by, d.updated_at"
     };
 }
 
@@ -51,7 +56,8 @@ macro_rules! delivery_columns {
 macro_rules! attempt_columns {
     () => {
         "a.number, a.started_at, a.duration_us, a.url as attempt_url, a.headers, a.status, \
-         a.answer_headers, a.body, a.flaw"
+         a.answer_headers, a.body, a.flaw, a.queue_us, a.dns_us, a.connect_us, a.tls_us, \
+         a.first_byte_us, a.probe"
     };
 }
 
@@ -79,18 +85,42 @@ pub(super) fn endpoint(row: &Row) -> Result<Endpoint> {
     let events = events.iter().map(|text| text.parse().map_err(|_| corrupt("subscription")));
     let disabled_at: Option<i64> = get(row, "disabled_at")?;
     let reason: Option<String> = get(row, "disabled_reason")?;
+    let previous: Option<Vec<u8>> = get(row, "previous_secret")?;
+    let until = optional_time(row, "previous_until")?.unwrap_or_default();
     let disabled = |at| Disabled { at: Timestamp(at), reason: reason.unwrap_or_default() };
     Ok(Endpoint {
         id: EndpointId::from_uuid(get(row, "endpoint_id")?),
         company: CompanyId::from_uuid(get(row, "company_id")?),
         url: url.parse().map_err(|_| corrupt("URL"))?,
         secret: SealedSecret(get(row, "secret")?),
+        previous: previous.map(|secret| PreviousSecret { secret: SealedSecret(secret), until }),
         events: events.collect::<Result<_>>()?,
         shape: shape(row, "endpoint_shape")?,
         max_retries: unsigned(get(row, "max_retries")?, "max_retries")?,
+        flow: flow(row)?,
+        operational: get(row, "endpoint_operational")?,
         disabled: disabled_at.map(disabled),
+        health: Health {
+            failing_since: optional_time(row, "failing_since")?,
+            held_until: optional_time(row, "held_until")?,
+        },
         created_at: Timestamp(get(row, "endpoint_created_at")?),
         updated_at: Timestamp(get(row, "endpoint_updated_at")?),
+    })
+}
+
+fn flow(row: &Row) -> Result<Flow> {
+    let number = |column: &str| {
+        let number: Option<i32> = get(row, column)?;
+        number.map(|number| unsigned(number, column)).transpose()
+    };
+    let ordering: &str = get(row, "ordering")?;
+    let coalesce_ms: Option<i64> = get(row, "coalesce_ms")?;
+    Ok(Flow {
+        rate_limit: number("rate_limit")?,
+        max_in_flight: number("max_in_flight")?,
+        ordering: ordering.parse().map_err(|_| corrupt("ordering"))?,
+        coalesce: coalesce_ms.map(|span| Duration::from_millis(span.unsigned_abs())),
     })
 }
 
@@ -102,11 +132,16 @@ pub(super) fn event(row: &Row) -> Result<Event> {
         event_type: event_type.parse().map_err(|_| corrupt("event type"))?,
         payload: Bytes::copy_from_slice(payload),
         created_at: Timestamp(get(row, "event_created_at")?),
+        ordering_key: get(row, "ordering_key")?,
+        deliver_at: optional_time(row, "deliver_at")?,
+        expires_at: optional_time(row, "expires_at")?,
+        operational: get(row, "event_operational")?,
     })
 }
 
 pub(super) fn delivery(row: &Row) -> Result<Delivery> {
     let replay_of: Option<Uuid> = get(row, "replay_of")?;
+    let superseded_by: Option<Uuid> = get(row, "superseded_by")?;
     Ok(Delivery {
         id: DeliveryId::from_uuid(get(row, "delivery_id")?),
         company: CompanyId::from_uuid(get(row, "company_id")?),
@@ -117,9 +152,13 @@ pub(super) fn delivery(row: &Row) -> Result<Delivery> {
         due_at: Timestamp(get(row, "due_at")?),
         claimed: get(row, "claimed")?,
         attempts: unsigned(get(row, "attempts")?, "number of attempts")?,
+        probes: unsigned(get(row, "probes")?, "number of probes")?,
+        sequence: sequence(row)?,
+        order_key: get(row, "order_key")?,
         fence: fence(row)?,
         reason: get(row, "reason")?,
         replay_of: replay_of.map(DeliveryId::from_uuid),
+        superseded_by: superseded_by.map(DeliveryId::from_uuid),
         updated_at: Timestamp(get(row, "updated_at")?),
     })
 }
@@ -132,6 +171,14 @@ pub(super) fn attempt(row: &Row) -> Result<Attempt> {
         duration: Duration::from_micros(u64::try_from(duration_us).unwrap_or_default()),
         url: get(row, "attempt_url")?,
         headers: Headers::from_text(get(row, "headers")?),
+        timing: Timing {
+            queue: optional_micros(row, "queue_us")?,
+            dns: optional_micros(row, "dns_us")?,
+            connect: optional_micros(row, "connect_us")?,
+            tls: optional_micros(row, "tls_us")?,
+            first_byte: optional_micros(row, "first_byte_us")?,
+        },
+        probe: get(row, "probe")?,
         outcome: outcome(row)?,
     })
 }
@@ -155,6 +202,22 @@ fn outcome(row: &Row) -> Result<Outcome> {
 pub(super) fn fence(row: &Row) -> Result<u64> {
     let fence: i64 = get(row, "fence")?;
     u64::try_from(fence).map_err(|_| corrupt("fence"))
+}
+
+/// A delivery's place among those of its endpoint.
+pub(super) fn sequence(row: &Row) -> Result<u64> {
+    let sequence: i64 = get(row, "sequence")?;
+    u64::try_from(sequence).map_err(|_| corrupt("sequence"))
+}
+
+fn optional_time(row: &Row, column: &str) -> Result<Option<Timestamp>> {
+    let at: Option<i64> = get(row, column)?;
+    Ok(at.map(Timestamp))
+}
+
+fn optional_micros(row: &Row, column: &str) -> Result<Option<Duration>> {
+    let micros: Option<i64> = get(row, column)?;
+    Ok(micros.map(|micros| Duration::from_micros(micros.unsigned_abs())))
 }
 
 pub(super) fn shape(row: &Row, column: &str) -> Result<Shape> {

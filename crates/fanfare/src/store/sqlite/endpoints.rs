@@ -8,7 +8,7 @@ use crate::model::{
     Company, CompanyId, Disabled, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort,
     LaneKey, Order, Page, Timestamp,
 };
-use crate::store::rows::write_subscriptions;
+use crate::store::rows::{write_millis, write_subscriptions};
 use crate::store::sqlite::rows::{self, ENDPOINT};
 use crate::store::sqlite::{Sqlite, Tx};
 use crate::store::{Endpoints, Result};
@@ -23,15 +23,21 @@ const NAME_COMPANY: &str = "
 const COMPANY: &str = "
     select name, created_at, updated_at from companies where company_id = ?1";
 
-const ADD: &str = "
-    insert into endpoints (company_id, id, url, secret, events, shape, max_retries, disabled_at,
-        disabled_reason, created_at, updated_at)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-
-const CHANGE: &str = "
-    update endpoints set url = ?3, events = ?4, shape = ?5, max_retries = ?6, disabled_at = ?7,
-        disabled_reason = ?8, updated_at = ?9
-    where company_id = ?1 and id = ?2";
+/// A new endpoint, or what an old one is from here on.
+const PUT: &str = "
+    insert into endpoints (company_id, id, url, secret, previous_secret, previous_until, events,
+        shape, max_retries, rate_limit, max_in_flight, ordering, coalesce_ms, operational,
+        disabled_at, disabled_reason, failing_since, held_until, created_at, updated_at)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+        ?20)
+    on conflict do update set url = excluded.url, secret = excluded.secret,
+        previous_secret = excluded.previous_secret, previous_until = excluded.previous_until,
+        events = excluded.events, shape = excluded.shape, max_retries = excluded.max_retries,
+        rate_limit = excluded.rate_limit, max_in_flight = excluded.max_in_flight,
+        ordering = excluded.ordering, coalesce_ms = excluded.coalesce_ms,
+        operational = excluded.operational, disabled_at = excluded.disabled_at,
+        disabled_reason = excluded.disabled_reason, failing_since = excluded.failing_since,
+        held_until = excluded.held_until, updated_at = excluded.updated_at";
 
 const DISABLE: &str = "
     update endpoints set disabled_at = ?3, disabled_reason = ?4, updated_at = ?3
@@ -62,24 +68,7 @@ impl Endpoints for Sqlite {
         let endpoint = endpoint.clone();
         self.write(move |tx| {
             make_company(tx, endpoint.company, endpoint.created_at)?;
-            tx.forget_listeners(endpoint.company);
-            let disabled = endpoint.disabled.as_ref();
-            tx.execute(
-                ADD,
-                params![
-                    endpoint.company.uuid(),
-                    endpoint.id.uuid(),
-                    endpoint.url.as_str(),
-                    endpoint.secret.0,
-                    write_subscriptions(&endpoint.events),
-                    endpoint.shape.encode(),
-                    endpoint.max_retries,
-                    disabled.map(|disabled| disabled.at.0),
-                    disabled.map(|disabled| &disabled.reason),
-                    endpoint.created_at.0,
-                    endpoint.updated_at.0,
-                ],
-            )?;
+            put(tx, &endpoint)?;
             Ok(())
         })
         .await
@@ -97,7 +86,7 @@ impl Endpoints for Sqlite {
             let Some(before) = found_endpoint(tx, company, id)? else { return Ok(None) };
             let after = change.applied_to(&before, now);
             if after != before {
-                store_change(tx, &after)?;
+                put(tx, &after)?;
             }
             Ok(Some(after))
         })
@@ -186,20 +175,32 @@ pub(super) fn disable(tx: &mut Tx<'_>, lane: LaneKey, disabled: &Disabled) -> ru
     Ok(())
 }
 
-fn store_change(tx: &mut Tx<'_>, endpoint: &Endpoint) -> rusqlite::Result<()> {
+/// Stores an endpoint as it is from here on.
+pub(super) fn put(tx: &mut Tx<'_>, endpoint: &Endpoint) -> rusqlite::Result<()> {
     tx.forget_listeners(endpoint.company);
-    let disabled = endpoint.disabled.as_ref();
+    let Endpoint { flow, health, disabled, previous, .. } = endpoint;
     tx.execute(
-        CHANGE,
+        PUT,
         params![
             endpoint.company.uuid(),
             endpoint.id.uuid(),
             endpoint.url.as_str(),
+            endpoint.secret.0,
+            previous.as_ref().map(|previous| &previous.secret.0),
+            previous.as_ref().map(|previous| previous.until.0),
             write_subscriptions(&endpoint.events),
             endpoint.shape.encode(),
             endpoint.max_retries,
-            disabled.map(|disabled| disabled.at.0),
-            disabled.map(|disabled| &disabled.reason),
+            flow.rate_limit,
+            flow.max_in_flight,
+            flow.ordering.as_str(),
+            flow.coalesce.map(write_millis),
+            endpoint.operational,
+            disabled.as_ref().map(|disabled| disabled.at.0),
+            disabled.as_ref().map(|disabled| &disabled.reason),
+            health.failing_since.map(|since| since.0),
+            health.held_until.map(|until| until.0),
+            endpoint.created_at.0,
             endpoint.updated_at.0,
         ],
     )?;

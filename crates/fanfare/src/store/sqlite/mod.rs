@@ -33,7 +33,10 @@ const READERS: usize = 4;
 const STATEMENTS: usize = 64;
 
 /// Migrations in the order of their numbers; the file's `user_version` counts those applied.
-const MIGRATIONS: &[&str] = &[include_str!("../../../../../migrations/sqlite/0001_init.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../../migrations/sqlite/0001_init.sql"),
+    include_str!("../../../../../migrations/sqlite/0002_flow.sql"),
+];
 
 /// A store in one SQLite file.
 pub struct Sqlite {

@@ -11,20 +11,23 @@ use crate::model::{
     Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
     EventId, LaneKey, Listeners, Record, Shape, Timestamp, Verdict,
 };
-use crate::store::rows::write_outcome;
+use crate::store::rows::{write_micros, write_outcome};
 use crate::store::sqlite::endpoints::{disable, found_endpoint, make_company};
 use crate::store::sqlite::rows::{self, DELIVERY, EVENT};
 use crate::store::sqlite::{Sqlite, Tx};
-use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Receipt, Result, Wanted};
+use crate::store::{
+    Accepted, Admission, Claimed, Emit, Lane, Queue, Receipt, Recorded, Result, Wanted,
+};
 
 const ADD_EVENT: &str = "
-    insert into events (company_id, id, type, payload, created_at, deliveries)
-    values (?1, ?2, ?3, ?4, ?5, ?6)";
+    insert into events (company_id, id, type, payload, created_at, deliveries, ordering_key,
+        deliver_at, expires_at, operational)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 const ADD_DELIVERY: &str = "
     insert into deliveries (company_id, id, endpoint_id, event_id, shape, state, due_at, claimed,
-        fence, attempts, replay_of, updated_at)
-    values (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?7, 0, ?8, ?9)";
+        fence, attempts, replay_of, updated_at, sequence)
+    values (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?7, 0, ?8, ?9, ?10)";
 
 const ADD_KEY: &str = "insert into idempotency (company_id, key, event_id) values (?1, ?2, ?3)";
 
@@ -35,7 +38,8 @@ const SAME_EVENT: &str = "
     where company_id = ?1 and id = ?2";
 
 const DUE: &str = "
-    select id, event_id, shape, fence, attempts from deliveries indexed by deliveries_due
+    select id, event_id, shape, fence, attempts, probes, sequence
+    from deliveries indexed by deliveries_due
     where state = 0 and company_id = ?1 and endpoint_id = ?2 and due_at <= ?3
     order by due_at limit ?4";
 
@@ -49,13 +53,14 @@ const NEXT_DUE: &str = "
 
 const RECORD: &str = "
     update deliveries set state = ?4, due_at = ?5, claimed = 0, attempts = ?6, reason = ?7,
-        updated_at = ?8
+        updated_at = ?8, probes = probes + ?9
     where company_id = ?1 and id = ?2 and fence = ?3 and claimed = 1 and state = 0";
 
 const ADD_ATTEMPT: &str = "
     insert or ignore into attempts (company_id, delivery_id, fence, number, started_at,
-        duration_us, url, request_headers, status, headers, body, flaw)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        duration_us, url, request_headers, status, headers, body, flaw, queue_us, dns_us,
+        connect_us, tls_us, first_byte_us, probe)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 
 const RELEASE: &str = "
     update deliveries set due_at = ?4, claimed = 0
@@ -112,7 +117,7 @@ impl Queue for Sqlite {
         self.write(move |tx| wanted.iter().map(|lane| claim(tx, lane, now, lease)).collect()).await
     }
 
-    async fn record(&self, record: Record) -> Result<bool> {
+    async fn record(&self, record: Record) -> Result<Recorded> {
         self.write(move |tx| apply(tx, &record)).await
     }
 
@@ -141,6 +146,8 @@ impl Queue for Sqlite {
                 return Ok(None);
             }
             let new = DeliveryId::new(now);
+            let lane = LaneKey { company, endpoint: old.endpoint };
+            let sequence = tx.next_sequence(lane)?;
             tx.prepare_cached(ADD_DELIVERY)?.execute(params![
                 company.uuid(),
                 new.uuid(),
@@ -151,8 +158,8 @@ impl Queue for Sqlite {
                 0,
                 id.uuid(),
                 now.0,
+                sequence,
             ])?;
-            let lane = LaneKey { company, endpoint: old.endpoint };
             tx.count_in(lane, DeliveryState::Waiting);
             found_delivery(tx, company, new)
         })
@@ -223,6 +230,10 @@ fn accept(tx: &mut Tx<'_>, emit: &Accepting, admission: &Admission) -> rusqlite:
         &event.payload[..],
         now.0,
         hearing.len(),
+        event.ordering_key,
+        event.deliver_at.map(|at| at.0),
+        event.expires_at.map(|at| at.0),
+        event.operational,
     ])?;
     if let Some(key) = &emit.key {
         tx.prepare_cached(ADD_KEY)?.execute(params![company.uuid(), key, event.id.uuid()])?;
@@ -232,6 +243,7 @@ fn accept(tx: &mut Tx<'_>, emit: &Accepting, admission: &Admission) -> rusqlite:
         let delivery = DeliveryId::new(now);
         let claimed = (admission.may_claim)(endpoint.id);
         let due_at = if claimed { now.plus(admission.lease) } else { now };
+        let sequence = tx.next_sequence(endpoint.lane())?;
         tx.prepare_cached(ADD_DELIVERY)?.execute(params![
             company.uuid(),
             delivery.uuid(),
@@ -242,11 +254,21 @@ fn accept(tx: &mut Tx<'_>, emit: &Accepting, admission: &Admission) -> rusqlite:
             claimed,
             None::<Uuid>,
             now.0,
+            sequence,
         ])?;
         tx.count_in(endpoint.lane(), DeliveryState::Waiting);
         if claimed {
             let (event, shape) = (Arc::clone(event), endpoint.shape);
-            claims.push(Claim { delivery, fence: 1, attempts: 0, shape, event, endpoint });
+            claims.push(Claim {
+                delivery,
+                fence: 1,
+                attempts: 0,
+                probes: 0,
+                sequence,
+                shape,
+                event,
+                endpoint,
+            });
         } else {
             waiting.push(endpoint.id);
         }
@@ -295,6 +317,8 @@ struct Due {
     shape: Shape,
     fence: u64,
     attempts: u32,
+    probes: u32,
+    sequence: u64,
 }
 
 fn read_due(row: &rusqlite::Row<'_>) -> rusqlite::Result<Due> {
@@ -304,6 +328,8 @@ fn read_due(row: &rusqlite::Row<'_>) -> rusqlite::Result<Due> {
         shape: rows::shape(row, 2)?,
         fence: row.get(3)?,
         attempts: row.get(4)?,
+        probes: row.get(5)?,
+        sequence: row.get(6)?,
     })
 }
 
@@ -313,6 +339,8 @@ impl Due {
             delivery: self.delivery,
             fence: self.fence + 1,
             attempts: self.attempts,
+            probes: self.probes,
+            sequence: self.sequence,
             shape: self.shape,
             event: Arc::new(event(db, endpoint.company, self.event)?),
             endpoint: Arc::clone(endpoint),
@@ -320,8 +348,8 @@ impl Due {
     }
 }
 
-fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<bool> {
-    let Record { claim, attempt, verdict, at } = record;
+fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<Recorded> {
+    let Record { claim, attempt, verdict, at, .. } = record;
     let lane = claim.endpoint.lane();
     let (company, id) = (lane.company.uuid(), claim.delivery.uuid());
     let (state, due_at, reason) = match verdict {
@@ -340,7 +368,8 @@ fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<bool> {
         due_at.0,
         number,
         reason,
-        at.0
+        at.0,
+        attempt.probe,
     ])? == 1;
     drop(update);
     if applied && state != DeliveryState::Waiting {
@@ -354,25 +383,32 @@ fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<bool> {
     if applied && *verdict == Verdict::Gone {
         disable(tx, lane, &Disabled::gone(*at))?;
     }
-    Ok(applied)
+    Ok(Recorded { applied, woken: Vec::new() })
 }
 
 fn add_attempt(tx: &Tx<'_>, record: &Record) -> rusqlite::Result<()> {
     let Record { claim, attempt, .. } = record;
     let (status, headers, body, flaw) = write_outcome(&attempt.outcome);
+    let timing = attempt.timing;
     tx.prepare_cached(ADD_ATTEMPT)?.execute(params![
         claim.endpoint.company.uuid(),
         claim.delivery.uuid(),
         claim.fence,
         attempt.number,
         attempt.started_at.0,
-        u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX >> 1),
+        write_micros(attempt.duration),
         attempt.url,
         attempt.headers.as_text(),
         status,
         headers,
         body,
         flaw,
+        timing.queue.map(write_micros),
+        timing.dns.map(write_micros),
+        timing.connect.map(write_micros),
+        timing.tls.map(write_micros),
+        timing.first_byte.map(write_micros),
+        attempt.probe,
     ])?;
     Ok(())
 }

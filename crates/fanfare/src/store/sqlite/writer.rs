@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
@@ -21,12 +21,17 @@ use crate::store::sqlite::lock::Lock;
 const BATCH: usize = 512;
 /// Companies whose listeners are kept at hand.
 const COMPANIES: usize = 10_000;
+/// Lanes whose last sequence number is kept at hand.
+const SEQUENCES: usize = 50_000;
 
 const COUNT: &str = "
-    insert into counts (company_id, endpoint_id, waiting, concluded, failed)
-    values (?1, ?2, ?3, ?4, ?5)
+    insert into counts (company_id, endpoint_id, waiting, concluded, failed, sequence)
+    values (?1, ?2, ?3, ?4, ?5, ?6)
     on conflict do update set waiting = waiting + excluded.waiting,
-        concluded = concluded + excluded.concluded, failed = failed + excluded.failed";
+        concluded = concluded + excluded.concluded, failed = failed + excluded.failed,
+        sequence = max(sequence, excluded.sequence)";
+
+const SEQUENCE: &str = "select sequence from counts where company_id = ?1 and endpoint_id = ?2";
 
 /// A handle to the thread that writes.
 pub(super) struct Writer {
@@ -66,6 +71,8 @@ struct Memory {
     companies: HashSet<CompanyId>,
     /// Changes to `counts` in the running transaction.
     counts: HashMap<LaneKey, [i64; 3]>,
+    /// The last sequence number given in each lane, of those used lately.
+    sequences: HashMap<LaneKey, u64>,
 }
 
 struct Loop {
@@ -277,11 +284,29 @@ impl Tx<'_> {
         self.memory.companies.insert(company)
     }
 
+    /// The next sequence number of a lane.
+    pub(super) fn next_sequence(&mut self, lane: LaneKey) -> rusqlite::Result<u64> {
+        if let Some(last) = self.memory.sequences.get_mut(&lane) {
+            *last += 1;
+            return Ok(*last);
+        }
+        let (company, endpoint) = (lane.company.uuid(), lane.endpoint.uuid());
+        let mut kept = self.transaction.prepare_cached(SEQUENCE)?;
+        let last: Option<u64> = kept.query_row([company, endpoint], |row| row.get(0)).optional()?;
+        let next = last.unwrap_or(0) + 1;
+        self.memory.sequences.insert(lane, next);
+        Ok(next)
+    }
+
     fn flush_counts(&mut self) -> rusqlite::Result<()> {
         let mut statement = self.transaction.prepare_cached(COUNT)?;
         for (lane, [waiting, concluded, failed]) in self.memory.counts.drain() {
             let (company, endpoint) = (lane.company.uuid(), lane.endpoint.uuid());
-            statement.execute(params![company, endpoint, waiting, concluded, failed])?;
+            let sequence = self.memory.sequences.get(&lane).copied().unwrap_or(0);
+            statement.execute(params![company, endpoint, waiting, concluded, failed, sequence])?;
+        }
+        if self.memory.sequences.len() > SEQUENCES {
+            self.memory.sequences.clear();
         }
         Ok(())
     }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{Address, CompanyId, DeliveryId, Disabled, Event, EventId, SealedSecret, Shape};
+use crate::model::{
+    Address, CompanyId, DeliveryId, Disabled, Event, EventId, Flow, Health, SealedSecret, Shape,
+};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,10 +47,14 @@ fn endpoint(key: LaneKey) -> Endpoint {
         company: key.company,
         url: URL.clone(),
         secret: SealedSecret(Vec::new()),
+        previous: None,
         events: Vec::new(),
         shape: Shape::default(),
         max_retries: 5,
+        flow: Flow::default(),
+        operational: false,
         disabled: None,
+        health: Health::default(),
         created_at: NOW,
         updated_at: NOW,
     }
@@ -60,17 +66,14 @@ fn disabled(key: LaneKey, at: Timestamp) -> Endpoint {
 }
 
 fn claim_of_bytes(key: LaneKey, bytes: usize) -> Claim {
-    let event = Event {
-        id: EventId::new(NOW),
-        company: key.company,
-        event_type: "order.created".parse().unwrap(),
-        payload: Bytes::from(vec![b'1'; bytes]),
-        created_at: NOW,
-    };
+    let (names, payload) = ((key.company, EventId::new(NOW)), Bytes::from(vec![b'1'; bytes]));
+    let event = Event::new(names, "order.created".parse().unwrap(), payload, NOW);
     Claim {
         delivery: DeliveryId::new(NOW),
         fence: 1,
         attempts: 0,
+        probes: 0,
+        sequence: 1,
         shape: Shape::default(),
         event: Arc::new(event),
         endpoint: Arc::new(endpoint(key)),

@@ -1,0 +1,49 @@
+-- How fast, in which order and whether at all: pace, breaker, ordering keys, schedules, replays,
+-- and keys that outlive their events.
+
+alter table endpoints add column rate_limit integer;         -- events per second
+alter table endpoints add column max_in_flight integer;
+alter table endpoints add column ordering text not null default 'none';
+alter table endpoints add column coalesce_ms integer;        -- the window; null: nothing is superseded
+alter table endpoints add column filter text;                -- JSON
+alter table endpoints add column operational integer not null default 0;
+alter table endpoints add column previous_secret blob;       -- sealed; signs too until previous_until
+alter table endpoints add column previous_until integer;
+alter table endpoints add column failing_since integer;      -- the breaker is open
+alter table endpoints add column held_until integer;         -- as the endpoint asked by Retry-After
+
+alter table events add column ordering_key text;
+alter table events add column deliver_at integer;
+alter table events add column expires_at integer;
+alter table events add column operational integer not null default 0;
+
+-- The last sequence number given.
+alter table counts add column sequence integer not null default 0;
+
+-- Of those that wait under one order_key, only the one with the lowest sequence may be claimed;
+-- the others are parked: their due time lies an age ahead.
+alter table deliveries add column sequence integer not null default 0;
+alter table deliveries add column order_key text;            -- null: in any order
+alter table deliveries add column coalesce_key text;         -- null: never superseded
+alter table deliveries add column superseded_by blob;
+alter table deliveries add column probes integer not null default 0; -- attempts that were probes
+alter table deliveries add column expires_at integer;
+create index deliveries_ordered on deliveries (company_id, endpoint_id, order_key, sequence)
+    where state = 0 and order_key is not null;
+create index deliveries_coalesced on deliveries (company_id, endpoint_id, coalesce_key)
+    where state = 0 and coalesce_key is not null;
+create index deliveries_lapsing on deliveries (company_id, expires_at)
+    where state = 0 and expires_at is not null;
+create index deliveries_replays on deliveries (company_id, replay_of, id)
+    where replay_of is not null;
+
+-- Where the time of an attempt went, in microseconds; null where a step was not needed.
+alter table attempts add column queue_us integer;
+alter table attempts add column dns_us integer;
+alter table attempts add column connect_us integer;
+alter table attempts add column tls_us integer;
+alter table attempts add column first_byte_us integer;
+alter table attempts add column probe integer not null default 0;
+
+-- Events by time, as long as they can be sent again. One whose payload has expired has an empty one.
+create index events_sendable on events (company_id, created_at, id) where payload <> x'';
