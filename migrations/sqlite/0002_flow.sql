@@ -12,6 +12,8 @@ alter table endpoints add column previous_until integer;
 alter table endpoints add column failing_since integer;      -- the breaker is open
 alter table endpoints add column held_until integer;         -- as the endpoint asked by Retry-After
 
+create index endpoints_deleted on endpoints (company_id, id) where deleted_at is not null;
+
 alter table events add column ordering_key text;
 alter table events add column deliver_at integer;
 alter table events add column expires_at integer;

@@ -77,6 +77,8 @@ impl Settings {
         let database_url = values.optional("database_url", value::database_url)?;
         let request_timeout = values.required("request_timeout", value::some_duration)?;
         let grace = values.optional("grace", duration)?;
+        let retention = values.required("retention", value::some_duration)?;
+        let payload_retention = values.optional("payload_retention", value::some_duration)?;
         Ok(Settings {
             listen: values.required("listen", value::address)?,
             database_url: database_url.unwrap_or_else(|| format!("sqlite:{data_dir}/fanfare.db")),
@@ -96,7 +98,8 @@ impl Settings {
                 retry: RetryPolicy { delays: values.required("retry_schedule", value::durations)? },
                 request_timeout,
                 max_payload: values.required("max_payload", value::size)?,
-                retention: values.required("retention", value::some_duration)?,
+                retention,
+                payload_retention: payload_retention.unwrap_or(retention),
             },
             grace: grace.unwrap_or(request_timeout.saturating_add(GRACE_BEYOND_TIMEOUT)),
             log: values.required("log", log_filter)?,

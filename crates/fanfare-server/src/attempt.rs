@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use fanfare::model::{Attempt, Headers, Outcome};
+use serde_json::value::RawValue;
+
+use crate::error::{ApiError, Result};
 
 /// An attempt's outcome, flat.
 #[derive(Debug)]
@@ -17,6 +20,12 @@ pub(crate) struct Shown {
     pub(crate) error: Option<String>,
     /// How long it took.
     pub(crate) duration_ms: u64,
+}
+
+/// Stored JSON as it came; `null` for what has expired.
+pub(crate) fn raw_or_null(json: &[u8]) -> Result<Box<RawValue>> {
+    let json = if json.is_empty() { b"null" } else { json };
+    serde_json::from_slice(json).map_err(ApiError::internal)
 }
 
 /// What `attempt` came to.

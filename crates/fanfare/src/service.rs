@@ -104,7 +104,7 @@ pub struct Delivery {
     pub webhook_id: EndpointId,
     /// What it tells, as `ORDER_CREATED` where commercio names it.
     pub event: String,
-    /// The payload, byte for byte as it was emitted.
+    /// The payload, byte for byte as it was emitted; empty once it has expired before its history.
     pub payload: Bytes,
     /// What the newest attempt was answered; `None` before the first, and when nothing came.
     pub status_code: Option<u16>,

@@ -102,6 +102,12 @@ pub(crate) const TABLE: &[Setting] = &[
     setting("max_payload", Value("256KiB"), "SIZE", "The largest body of one event"),
     setting("retention", Value("30d"), "DURATION", "How long concluded history is kept"),
     setting(
+        "payload_retention",
+        Words("retention"),
+        "DURATION",
+        "How long payloads are kept, where that is shorter; what waits keeps its own",
+    ),
+    setting(
         "log",
         Value("info"),
         "LEVEL",

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::attempt;
-use crate::error::{ApiError, Result};
+use crate::error::Result;
 use crate::standing::{self, Standing};
 
 /// One event on its way to one endpoint.
@@ -40,7 +40,7 @@ pub(crate) struct Delivery {
     /// The event's type.
     #[schema(example = "ORDER_CREATED")]
     event: String,
-    /// The event's payload as it was emitted.
+    /// The event's payload as it was emitted; null once it has expired before its history.
     #[schema(value_type = Value)]
     payload: Box<RawValue>,
     /// What the last attempt was answered; null before the first, and where there was no answer.
@@ -131,7 +131,6 @@ pub(crate) struct DeliveryList {
 impl Delivery {
     pub(super) fn of(sent: &History, endpoint: Option<&Endpoint>) -> Result<Self> {
         let History { delivery, event, last } = sent;
-        let payload = serde_json::from_slice::<&RawValue>(&event.payload);
         let (mut next_attempt_at, mut held_reason, mut failed_reason) = (None, None, None);
         let state = match standing::of(delivery, endpoint) {
             Standing::Waiting(next) => {
@@ -152,7 +151,7 @@ impl Delivery {
             id: delivery.id.to_string(),
             webhook_id: delivery.endpoint.to_string(),
             event: event.event_type.constant().to_owned(),
-            payload: payload.map_err(ApiError::internal)?.to_owned(),
+            payload: attempt::raw_or_null(&event.payload)?,
             status_code: last.as_ref().and_then(|made| attempt::show(made).status),
             success: matches!(state, DeliveryState::Concluded),
             attempts: delivery.attempts,

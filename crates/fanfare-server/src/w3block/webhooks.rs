@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
+use bytes::Bytes;
 use fanfare::model::{Attempt, DeliveryList, DeliverySort, Endpoint, History, Timestamp};
 use fanfare::send;
-use serde_json::value::RawValue;
 
 use super::configurations::{self, ID};
 use super::dto::{
@@ -17,7 +17,7 @@ use crate::access::Authorized;
 use crate::answer::Json;
 use crate::app::App;
 use crate::attempt;
-use crate::error::{ApiError, Result};
+use crate::error::Result;
 use crate::openapi::W3BLOCK;
 use crate::standing::{self, Standing};
 
@@ -108,13 +108,15 @@ impl Sender {
     }
 
     fn data(&self, sent: &History) -> Result<WebhookDataDto> {
-        let body = send::body(&sent.event, sent.delivery.shape);
-        let body = serde_json::from_slice::<&RawValue>(&body).map_err(ApiError::internal)?;
+        let body = match &sent.event.payload {
+            expired if expired.is_empty() => Bytes::new(),
+            _ => send::body(&sent.event, sent.delivery.shape),
+        };
         let (url, headers) = match &sent.last {
             Some(made) => (made.url.clone(), attempt::joined(&made.headers)),
             None => (self.endpoint.url.to_string(), BTreeMap::new()),
         };
-        Ok(WebhookDataDto { url, headers, body: body.to_owned() })
+        Ok(WebhookDataDto { url, headers, body: attempt::raw_or_null(&body)? })
     }
 }
 

@@ -101,6 +101,8 @@ macro_rules! store_contract {
             a_deleted_endpoints_deliveries_are_buried_in_slices
             final_history_expires_in_slices
             what_waits_never_expires
+            a_walk_through_what_is_old_reaches_everything_and_ends
+            old_payloads_are_emptied_and_nothing_else
             an_event_expires_with_its_last_delivery
             a_value_is_agreed_on_once
             secrets_are_listed_with_those_of_deleted_endpoints

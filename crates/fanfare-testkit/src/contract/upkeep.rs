@@ -38,6 +38,11 @@ pub async fn a_deleted_endpoints_deliveries_are_buried_in_slices(store: &dyn Sto
     assert_sound(store).await;
 }
 
+/// One step of a walk from the beginning.
+async fn expire(store: &dyn Store, before: Timestamp, limit: u32) -> u64 {
+    store.expire(before, None, limit).await.unwrap().rows
+}
+
 /// Old deliveries that are final go with their attempts, their events and keys; nothing else does.
 pub async fn final_history_expires_in_slices(store: &dyn Store) {
     let company = company();
@@ -53,14 +58,14 @@ pub async fn final_history_expires_in_slices(store: &dyn Store) {
     let cut = old[4].delivery.made_at().plus(LEASE);
     let young = accept_all(store, &event(company, "a", cut)).await.remove(0);
     assert!(record(store, &young, Verdict::Concluded, cut).await);
-    assert_eq!(store.expire(NOW, 100).await.unwrap(), 0, "nothing was made before");
+    assert_eq!(expire(store, NOW, 100).await, 0, "nothing was made before");
     let mut left = Vec::new();
     for _ in 0..3 {
-        assert!(store.expire(cut, 2).await.unwrap() > 0);
+        assert!(expire(store, cut, 2).await > 0);
         left.push(history(store, &endpoint).await.len());
         assert_sound(store).await;
     }
-    while store.expire(cut, 2).await.unwrap() > 0 {}
+    while expire(store, cut, 2).await > 0 {}
     assert_eq!(left, [4, 2, 1]);
     for claim in &old {
         assert!(store.delivery(company, claim.delivery).await.unwrap().is_none());
@@ -78,10 +83,70 @@ pub async fn what_waits_never_expires(store: &dyn Store) {
     let claims = claim(store, &endpoint, 1, NOW).await.claims;
     assert!(record(store, &claims[0], Verdict::RetryAt(NOW.plus(LEASE)), NOW).await);
     let cut = history(store, &endpoint).await[0].delivery.id.made_at().plus(LEASE);
-    while store.expire(cut, 10).await.unwrap() > 0 {}
+    while expire(store, cut, 10).await > 0 {}
     assert_eq!(history(store, &endpoint).await.len(), 3);
     assert_eq!(store.attempts(company, claims[0].delivery).await.unwrap().len(), 1);
     assert_eq!(claim(store, &endpoint, 10, cut.plus(LEASE)).await.claims.len(), 3);
+    assert_sound(store).await;
+}
+
+/// A walk goes on from where it came to, over many companies and past what is held, and ends.
+pub async fn a_walk_through_what_is_old_reaches_everything_and_ends(store: &dyn Store) {
+    let mut expected = 0;
+    let mut cut = NOW;
+    for n in 0..5_u32 {
+        let company = company();
+        emit_some(store, company, 1).await; // Nobody hears of it.
+        expected += 1;
+        let endpoint = listener(store, company).await;
+        emit_some(store, company, 4).await;
+        let claims = claim(store, &endpoint, n, NOW.plus(SECOND)).await.claims;
+        for claim in &claims {
+            assert!(record(store, claim, Verdict::Concluded, NOW).await);
+            expected += 1;
+        }
+        cut = history(store, &endpoint).await[0].delivery.id.made_at().plus(LEASE);
+    }
+    let (mut rows, mut steps, mut place) = (0, 0, None);
+    loop {
+        let swept = store.expire(cut, place, 3).await.unwrap();
+        (rows, steps, place) = (rows + swept.rows, steps + 1, swept.next);
+        if place.is_none() {
+            break;
+        }
+        assert!(steps < 100, "it does not end");
+    }
+    assert_eq!(rows, expected);
+    assert_eq!(store.expire(cut, None, 100).await.unwrap().rows, 0);
+    assert_sound(store).await;
+}
+
+/// Of what is old, and of what nothing waits to deliver; history stays.
+pub async fn old_payloads_are_emptied_and_nothing_else(store: &dyn Store) {
+    let company = company();
+    let endpoint = listener(store, company).await;
+    let done = accept_all(store, &event(company, "a", NOW)).await.remove(0);
+    assert!(record(store, &done, Verdict::Concluded, NOW).await);
+    let waiting = accept_all(store, &event(company, "a", NOW)).await.remove(0);
+    let young = event(company, "a", NOW.plus(SECOND));
+    let young = accept_all(store, &young).await.remove(0);
+    assert!(record(store, &young, Verdict::Concluded, NOW.plus(SECOND)).await);
+    let (mut rows, mut place) = (0, None);
+    loop {
+        let swept = store.strip(NOW.plus(SECOND), place, 1).await.unwrap();
+        (rows, place) = (rows + swept.rows, swept.next);
+        if place.is_none() {
+            break;
+        }
+    }
+    assert_eq!(rows, 1);
+    for item in history(store, &endpoint).await {
+        let emptied = item.delivery.id == done.delivery;
+        assert_eq!(item.event.payload.is_empty(), emptied, "{}", item.delivery.id);
+    }
+    assert_eq!(store.attempts(company, done.delivery).await.unwrap().len(), 1);
+    assert!(record(store, &waiting, Verdict::Concluded, NOW).await);
+    assert_eq!(store.strip(NOW.plus(SECOND), None, 10).await.unwrap().rows, 1);
     assert_sound(store).await;
 }
 
@@ -98,7 +163,7 @@ pub async fn an_event_expires_with_its_last_delivery(store: &dyn Store) {
     assert!(record(store, &first, Verdict::Concluded, NOW).await);
     let second = store.replay(company, first.delivery, NOW).await.unwrap().unwrap();
     let cut = second.id.made_at().plus(LEASE);
-    while store.expire(cut, 10).await.unwrap() > 0 {}
+    while expire(store, cut, 10).await > 0 {}
     assert!(store.delivery(company, first.delivery).await.unwrap().is_none());
     let again = store.accept(under_id(&heard), &admission(true)).await.unwrap();
     assert_eq!(repeat(again).deliveries, 1);
@@ -111,7 +176,7 @@ pub async fn an_event_expires_with_its_last_delivery(store: &dyn Store) {
         assert!(record(store, claim, Verdict::Concluded, cut).await);
     }
     let cut = claims.iter().map(|claim| claim.delivery.made_at()).max().unwrap().plus(LEASE);
-    while store.expire(cut, 10).await.unwrap() > 0 {}
+    while expire(store, cut, 10).await > 0 {}
     assert_eq!(new(store.accept(under_id(&heard), &admission(true)).await.unwrap()).0.len(), 1);
     let mut other = event(company, "c", NOW);
     other.id = EventId::new(NOW);
@@ -242,7 +307,7 @@ pub async fn a_busy_store_checks_out(store: &dyn Store) {
         assert!(!(waiting && endpoint.id == gone));
     }
     let all = history(store, &endpoints[1]).await;
-    while store.expire(all[all.len() / 2].id().made_at(), 5).await.unwrap() > 0 {}
+    while expire(store, all[all.len() / 2].id().made_at(), 5).await > 0 {}
     assert_sound(store).await;
 }
 

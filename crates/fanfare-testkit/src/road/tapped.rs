@@ -11,8 +11,8 @@ use fanfare::model::{
     History, Page, Record, SealedSecret,
 };
 use fanfare::store::{
-    Accepted, Admission, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, Queue, Recorded,
-    Result, Store, StoreError, Upkeep, Wanted,
+    Accepted, Admission, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, Place, Queue,
+    Recorded, Result, Store, StoreError, Swept, Upkeep, Wanted,
 };
 use fanfare::{CompanyId, DeliveryId, EndpointId, Timestamp};
 use tokio::sync::Notify;
@@ -275,8 +275,16 @@ impl Upkeep for Tapped {
         self.call(Call::Read, |store| async move { store.agrees(name, value).await }).await
     }
 
-    async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        self.call(Call::Write, |store| async move { store.expire(before, limit).await }).await
+    async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
+        self.call(Call::Write, |store| async move { store.expire(before, from, limit).await }).await
+    }
+
+    async fn strip(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
+        self.call(Call::Write, |store| async move { store.strip(before, from, limit).await }).await
+    }
+
+    async fn reclaim(&self) -> Result<bool> {
+        self.call(Call::Write, |store| async move { store.reclaim().await }).await
     }
 
     async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64> {

@@ -66,6 +66,8 @@ pub struct Rules {
     pub max_payload: usize,
     /// How long concluded history is kept.
     pub retention: Duration,
+    /// How long payloads are kept; not longer than history, whatever is said here.
+    pub payload_retention: Duration,
 }
 
 impl Default for Rules {
@@ -75,6 +77,7 @@ impl Default for Rules {
             request_timeout: Duration::from_secs(15),
             max_payload: 256 * 1024,
             retention: Duration::from_hours(30 * 24),
+            payload_retention: Duration::from_hours(30 * 24),
         }
     }
 }

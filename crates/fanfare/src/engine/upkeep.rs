@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::engine::{Engine, World};
 use crate::error::Result;
 use crate::seal::Seal;
-use crate::store::{self, Store};
+use crate::store::{self, Place, Store, Swept};
 
 /// How often history is looked at for what has expired.
 const ROUND: Duration = Duration::from_secs(60);
-/// Rows removed in one transaction.
-const SLICE: u32 = 200;
+/// Rows looked at or removed in one transaction: so few that nobody who waits for it feels it.
+const SLICE: u32 = 16;
 /// The pause between two slices.
-const BREATH: Duration = Duration::from_millis(100);
+const BREATH: Duration = Duration::from_millis(4);
 /// Secrets read at once by a check.
 const SECRETS: u32 = 500;
 
@@ -20,18 +20,22 @@ impl Engine {
     /// Removes what has expired and fails what can no longer be sent, until the engine stops.
     pub(super) async fn keep_house(&self) {
         let world = &self.world;
+        let mut round = Round::default();
         loop {
-            let next_round = match round(world).await {
+            let next_step = match round.step(world).await {
                 Ok(true) => world.clock.now().plus(BREATH),
-                Ok(false) => world.clock.now().plus(ROUND),
+                Ok(false) => {
+                    round = Round::default();
+                    world.clock.now().plus(ROUND)
+                }
                 Err(error) => {
                     tracing::warn!(%error, "history cannot be tidied for now");
                     world.clock.now().plus(ROUND)
                 }
             };
             tokio::select! {
-                () = world.clock.sleep_until(next_round) => {}
-                () = world.tidy.notified() => {}
+                () = world.clock.sleep_until(next_step) => {}
+                () = world.tidy.notified() => round.buried = false,
                 () = world.stop.cancelled() => return,
             }
         }
@@ -43,12 +47,46 @@ impl Engine {
     }
 }
 
-/// One slice of each kind of work. Returns whether there may be more.
-async fn round(world: &World) -> store::Result<bool> {
-    let now = world.clock.now();
-    let buried = world.store.bury(now, SLICE).await?;
-    let expired = world.store.expire(now.minus(world.rules.retention), SLICE).await?;
-    Ok(buried + expired > 0)
+/// What is done of a round.
+#[derive(Default)]
+struct Round {
+    /// Nothing of deleted endpoints waits any more.
+    buried: bool,
+    history: Walk,
+    payloads: Walk,
+}
+
+/// How far a walk through what is old has come.
+#[derive(Default)]
+struct Walk {
+    place: Option<Place>,
+    done: bool,
+}
+
+impl Round {
+    /// A slice of what is to be done. Returns whether there is more.
+    async fn step(&mut self, world: &World) -> store::Result<bool> {
+        let (store, rules, now) = (&world.store, &world.rules, world.clock.now());
+        if !self.buried {
+            self.buried = store.bury(now, SLICE).await? == 0;
+        } else if !self.history.done {
+            let before = now.minus(rules.retention);
+            self.history.go_on(store.expire(before, self.history.place, SLICE).await?);
+        } else if !self.payloads.done && rules.payload_retention < rules.retention {
+            let before = now.minus(rules.payload_retention);
+            self.payloads.go_on(store.strip(before, self.payloads.place, SLICE).await?);
+        } else {
+            return store.reclaim().await;
+        }
+        Ok(true)
+    }
+}
+
+impl Walk {
+    fn go_on(&mut self, swept: Swept) {
+        self.place = swept.next;
+        self.done = swept.next.is_none();
+    }
 }
 
 /// Proves the invariants of a store: its own, and, where the key is known, that every sealed secret

@@ -25,7 +25,7 @@ macro_rules! id {
             }
 
             /// The id with these bytes.
-            pub fn from_uuid(uuid: Uuid) -> Self {
+            pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
             }
 

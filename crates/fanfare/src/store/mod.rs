@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use crate::metrics::Metrics;
 pub use crate::model::LaneKey;
@@ -160,10 +161,18 @@ pub trait Upkeep: Send + Sync {
     /// Is `value` what is kept under `name`? Also true when nothing is kept there. Writes nothing.
     async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool>;
 
-    /// Removes up to `limit` final deliveries that were made before `before`, with their attempts,
-    /// then what no longer has a delivery: events with their keys, and deleted endpoints. Returns
-    /// how many rows went; 0 when nothing is left.
-    async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64>;
+    /// Goes on from `from` through what is old: removes up to `limit` final deliveries that were made
+    /// before `before`, with their attempts, and what no longer has a delivery: events and deleted
+    /// endpoints. Events that nobody heard go by their own time. A crash may undo it.
+    async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept>;
+
+    /// Goes on from `from` through what is old: empties the payloads of up to `limit` events that
+    /// were emitted before `before` and that nothing waits to deliver. A crash may undo it.
+    async fn strip(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept>;
+
+    /// Gives a little of the space that was freed back to the disk, where there is much of it.
+    /// Returns whether there is more.
+    async fn reclaim(&self) -> Result<bool>;
 
     /// Fails up to `limit` waiting deliveries of deleted endpoints. Returns how many.
     async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64>;
@@ -261,6 +270,24 @@ pub struct Wanted {
     pub key: LaneKey,
     /// For how many more.
     pub limit: u32,
+}
+
+/// How far a walk through what is old has come: behind this id of this company.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The company.
+    pub company: CompanyId,
+    /// An id of a kind that only the walk itself knows.
+    pub id: Uuid,
+}
+
+/// What came of a step of such a walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// How many rows went, or were emptied.
+    pub rows: u64,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Place>,
 }
 
 /// What a lane got.

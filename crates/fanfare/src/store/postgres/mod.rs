@@ -15,6 +15,7 @@ mod migrate;
 mod owner;
 mod queue;
 mod record;
+mod retention;
 mod rows;
 mod transaction;
 mod upkeep;

@@ -2,13 +2,11 @@
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
-use uuid::Uuid;
 
-use crate::model::{CompanyId, DeliveryId, EndpointId, SealedSecret, Timestamp};
+use crate::model::{CompanyId, EndpointId, SealedSecret, Timestamp};
 use crate::store::postgres::rows::get;
-use crate::store::postgres::transaction::Transaction;
-use crate::store::postgres::{Postgres, check};
-use crate::store::{Result, Upkeep};
+use crate::store::postgres::{Postgres, check, retention};
+use crate::store::{Place, Result, Swept, Upkeep};
 
 /// A write like any other: it needs a primary, room for its log, and a commit.
 /// A write of no consequence, to see whether one is possible.
@@ -18,77 +16,6 @@ const TOUCH: &str = "
 
 const KEEP: &str = "insert into kept (name, value) values ($1, $2) on conflict do nothing";
 const KEPT: &str = "select value = $2 as same from kept where name = $1";
-
-/// Ids tell when they were made, so old ones are those below one of that time. Companies one by
-/// one, because every index begins with them; what is held longer than history is kept is walked
-/// over.
-const EXPIRE_DELIVERIES: &str = "
-    with old as materialized (
-        select d.company_id, d.id from companies c
-        cross join lateral (
-            select d.company_id, d.id from deliveries d
-            where d.company_id = c.company_id and d.id < $1 and d.state <> 0
-            order by d.id limit $2 for update skip locked) d
-        limit $2),
-    gone as (
-        delete from deliveries d using old
-        where d.company_id = old.company_id and d.id = old.id
-        returning d.company_id, d.id, d.endpoint_id, d.event_id, d.state),
-    history as (
-        delete from attempts a using gone g
-        where a.company_id = g.company_id and a.delivery_id = g.id
-        returning 1),
-    tally as (
-        insert into counts (company_id, endpoint_id, waiting, concluded, failed)
-        select company_id, endpoint_id, 0, -count(*) filter (where state = 1),
-               -count(*) filter (where state = 2)
-        from gone group by company_id, endpoint_id order by company_id, endpoint_id
-        on conflict (company_id, endpoint_id) do update
-        set concluded = counts.concluded + excluded.concluded,
-            failed = counts.failed + excluded.failed)
-    select g.company_id, g.event_id, (select count(*) from history) as attempts from gone g";
-
-/// A statement of its own, which sees what replays have added meanwhile.
-const EXPIRE_EVENTS: &str = "
-    with gone as (
-        delete from events v
-        using (select distinct * from unnest($1::uuid[], $2::uuid[])) as g (company_id, id)
-        where v.company_id = g.company_id and v.id = g.id
-          and not exists (select from deliveries d
-                          where d.company_id = v.company_id and d.event_id = v.id)
-        returning v.company_id, v.id),
-    keys as (
-        delete from idempotency k using gone g
-        where k.company_id = g.company_id and k.event_id = g.id returning 1)
-    select (select count(*) from gone) + (select count(*) from keys) as rows";
-
-const EXPIRE_UNHEARD: &str = "
-    with old as materialized (
-        select v.company_id, v.id from companies c
-        cross join lateral (
-            select v.company_id, v.id from events v
-            where v.company_id = c.company_id and v.deliveries = 0 and v.created_at < $1
-            order by v.created_at limit $2) v
-        limit $2),
-    gone as (
-        delete from events v using old where v.company_id = old.company_id and v.id = old.id
-        returning v.company_id, v.id),
-    keys as (
-        delete from idempotency k using gone g
-        where k.company_id = g.company_id and k.event_id = g.id returning 1)
-    select (select count(*) from gone) + (select count(*) from keys) as rows";
-
-const EXPIRE_ENDPOINTS: &str = "
-    with gone as (
-        delete from endpoints e
-        where e.deleted_at < $1
-          and not exists (select from deliveries d
-                          where d.company_id = e.company_id and d.endpoint_id = e.id)
-        returning e.company_id, e.id),
-    tally as (
-        delete from counts c using gone g
-        where c.company_id = g.company_id and c.endpoint_id = g.id)
-    select count(*) as rows from gone";
 
 const BURY: &str = "
     with doomed as materialized (
@@ -137,32 +64,17 @@ impl Upkeep for Postgres {
         kept.map_or(Ok(true), |row| get(&row, "same"))
     }
 
-    async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        let client = Transaction::on(self.database.writer().await?);
-        let limit = i64::from(limit);
-        client.batch_execute("begin").await?;
-        let of_deliveries = client.prepare_cached(EXPIRE_DELIVERIES).await?;
-        let gone =
-            client.query(&of_deliveries, &[&DeliveryId::first_at(before).uuid(), &limit]).await?;
-        let companies: Vec<Uuid> =
-            gone.iter().map(|row| get(row, "company_id")).collect::<Result<_>>()?;
-        let events: Vec<Uuid> =
-            gone.iter().map(|row| get(row, "event_id")).collect::<Result<_>>()?;
-        let of_events = client.prepare_cached(EXPIRE_EVENTS).await?;
-        let of_unheard = client.prepare_cached(EXPIRE_UNHEARD).await?;
-        let of_endpoints = client.prepare_cached(EXPIRE_ENDPOINTS).await?;
-        let (events, unheard, endpoints, ()) = tokio::try_join!(
-            biased;
-            async { client.query_one(&of_events, &[&companies, &events]).await },
-            async { client.query_one(&of_unheard, &[&before.0, &limit]).await },
-            async { client.query_one(&of_endpoints, &[&before.0]).await },
-            client.batch_execute("commit"),
-        )?;
-        client.ended();
-        let attempts: i64 = gone.first().map_or(Ok(0), |row| get(row, "attempts"))?;
-        let deliveries = u64::try_from(gone.len()).unwrap_or(u64::MAX);
-        let rest = rows_of(&events)? + rows_of(&unheard)? + rows_of(&endpoints)?;
-        Ok(deliveries + attempts.unsigned_abs() + rest)
+    async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
+        retention::expire(&self.database, before, from, limit).await
+    }
+
+    async fn strip(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
+        retention::strip(&self.database, before, from, limit).await
+    }
+
+    /// The server's own vacuum does it.
+    async fn reclaim(&self) -> Result<bool> {
+        Ok(false)
     }
 
     async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64> {
@@ -204,7 +116,7 @@ impl Upkeep for Postgres {
     }
 }
 
-fn rows_of(row: &Row) -> Result<u64> {
+pub(super) fn rows_of(row: &Row) -> Result<u64> {
     let rows: i64 = get(row, "rows")?;
     Ok(rows.unsigned_abs())
 }

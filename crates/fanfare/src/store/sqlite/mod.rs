@@ -10,6 +10,7 @@ mod endpoints;
 mod history;
 mod lock;
 mod queue;
+mod retention;
 mod rows;
 mod upkeep;
 mod writer;
@@ -93,10 +94,18 @@ impl Sqlite {
         &self,
         work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let Some(writer) = &self.writer else {
-            return Err(StoreError::Broken("the store is open for reading only".into()));
-        };
+        let Some(writer) = &self.writer else { return Err(read_only_store()) };
         writer.run(work).await
+    }
+
+    /// Runs `work` in a transaction of its own once the writer has nothing else to do. A crash may
+    /// undo it.
+    async fn do_chore<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Some(writer) = &self.writer else { return Err(read_only_store()) };
+        writer.run_chore(work).await
     }
 
     /// Runs `work` on a connection that reads, on a thread that may block.
@@ -132,6 +141,10 @@ impl Readers {
     }
 }
 
+fn read_only_store() -> StoreError {
+    StoreError::Broken("the store is open for reading only".into())
+}
+
 fn read_only() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI
 }
@@ -154,9 +167,10 @@ fn make_private(path: &Path) -> Result<()> {
 }
 
 fn migrate(connection: &mut Connection) -> Result<()> {
-    // FULL: a commit returns after its fsync. The checkpoints are ours (checkpoint.rs).
+    // FULL: a commit returns after its fsync. The checkpoints are ours (checkpoint.rs). Pages that
+    // are freed can be given back in small steps; a file knows that from its beginning on.
     connection.execute_batch(
-        "pragma journal_mode = wal; pragma synchronous = full; pragma wal_autocheckpoint = 0;
+        "pragma auto_vacuum = incremental; pragma journal_mode = wal; pragma synchronous = full; pragma wal_autocheckpoint = 0;
          pragma cache_size = -16384; pragma temp_store = memory;",
     )?;
     let applied: usize = connection.query_row("pragma user_version", [], |row| row.get(0))?;
@@ -170,6 +184,15 @@ fn migrate(connection: &mut Connection) -> Result<()> {
         tx.execute_batch(migration)?;
         tx.pragma_update(None, "user_version", index + 1)?;
         tx.commit()?;
+    }
+    give_back_from_now_on(connection)
+}
+
+/// A file of an older version cannot give pages back until it has been rewritten, once.
+fn give_back_from_now_on(connection: &Connection) -> Result<()> {
+    let mode: u8 = connection.query_row("pragma auto_vacuum", [], |row| row.get(0))?;
+    if mode == 0 {
+        connection.execute_batch("pragma auto_vacuum = incremental; vacuum;")?;
     }
     Ok(())
 }

@@ -7,9 +7,8 @@ use uuid::Uuid;
 use crate::model::{
     CompanyId, DeliveryId, DeliveryState, EndpointId, LaneKey, SealedSecret, Timestamp,
 };
-use crate::store::sqlite::queue::found_delivery;
-use crate::store::sqlite::{Sqlite, Tx, check};
-use crate::store::{Result, StoreError, Upkeep};
+use crate::store::sqlite::{Sqlite, check, retention};
+use crate::store::{Place, Result, StoreError, Swept, Upkeep};
 
 const KEEP: &str = "insert into kept (name, value) values (?1, ?2) on conflict do nothing";
 const KEPT: &str = "select value from kept where name = ?1";
@@ -23,33 +22,15 @@ const SECRETS: &str = "
     select company_id, id, secret from endpoints where id > ?1 order by id limit ?2";
 
 const BURIED: &str = "
-    select d.company_id, d.id, d.endpoint_id from deliveries d
-    join endpoints e on e.company_id = d.company_id and e.id = d.endpoint_id
-    where d.state = 0 and e.deleted_at is not null limit ?1";
+    select d.company_id, d.id, d.endpoint_id from endpoints e indexed by endpoints_deleted
+    cross join deliveries d indexed by deliveries_due
+        on d.company_id = e.company_id and d.endpoint_id = e.id and d.state = 0
+    where e.deleted_at is not null limit ?1";
 
 const BURY: &str = "
     update deliveries set state = 2, claimed = 0, reason = 'the endpoint was deleted',
         updated_at = ?3
     where company_id = ?1 and id = ?2 and state = 0";
-
-const NEXT_ENDPOINT: &str = "
-    select company_id, endpoint_id from counts where (company_id, endpoint_id) > (?1, ?2)
-    order by company_id, endpoint_id limit 1";
-
-const EXPIRED: &str = "
-    select id from deliveries indexed by deliveries_by_endpoint
-    where company_id = ?1 and endpoint_id = ?2 and id < ?3 and state <> 0 order by id limit ?4";
-
-const UNHEARD: &str = "
-    select company_id, id from events indexed by events_unheard
-    where deliveries = 0 and created_at < ?1 limit ?2";
-
-const DROP_ATTEMPTS: &str = "delete from attempts where company_id = ?1 and delivery_id = ?2";
-const DROP_DELIVERY: &str = "delete from deliveries where company_id = ?1 and id = ?2";
-const HAS_DELIVERIES: &str = "
-    select exists (select 1 from deliveries where company_id = ?1 and event_id = ?2)";
-const DROP_EVENT: &str = "delete from events where company_id = ?1 and id = ?2";
-const DROP_KEYS: &str = "delete from idempotency where company_id = ?1 and event_id = ?2";
 
 #[async_trait]
 impl Upkeep for Sqlite {
@@ -76,25 +57,33 @@ impl Upkeep for Sqlite {
         .await
     }
 
-    async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64> {
+    async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
         // Looked for on a reader's time, removed in one short transaction.
-        let found = self.read(move |db| expired(db, before, limit)).await?;
-        let unheard = self.read(move |db| unheard(db, before, limit)).await?;
-        if found.is_empty() && unheard.is_empty() {
-            return Ok(0);
+        let found = self.read(move |db| retention::old(db, before, from, limit)).await?;
+        let next = found.next;
+        if found.is_empty() {
+            return Ok(Swept { rows: 0, next });
         }
-        self.write(move |tx| {
-            let mut removed = 0;
-            for (company, id) in &found {
-                removed += u64::from(drop_delivery(tx, *company, *id)?);
-            }
-            for (company, event) in &unheard {
-                drop_event(tx, *company, *event)?;
-                removed += 1;
-            }
-            Ok(removed)
-        })
-        .await
+        let rows = self.do_chore(move |tx| retention::remove(tx, &found)).await?;
+        Ok(Swept { rows, next })
+    }
+
+    async fn strip(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
+        let found = self.read(move |db| retention::sendable(db, before, from, limit)).await?;
+        let next = found.next;
+        if found.events.is_empty() {
+            return Ok(Swept { rows: 0, next });
+        }
+        let rows = self.do_chore(move |tx| retention::empty(tx, &found.events)).await?;
+        Ok(Swept { rows, next })
+    }
+
+    async fn reclaim(&self) -> Result<bool> {
+        if !self.read(retention::has_much_free_space).await? {
+            return Ok(false);
+        }
+        self.do_chore(|tx| retention::shrink(tx)).await?;
+        Ok(true)
     }
 
     async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64> {
@@ -159,38 +148,6 @@ impl Upkeep for Sqlite {
     }
 }
 
-fn expired(
-    db: &Connection,
-    before: Timestamp,
-    limit: u32,
-) -> rusqlite::Result<Vec<(CompanyId, DeliveryId)>> {
-    let cutoff = DeliveryId::first_at(before).uuid();
-    let mut found = Vec::new();
-    let mut after = (Uuid::nil(), Uuid::nil());
-    let mut next = db.prepare_cached(NEXT_ENDPOINT)?;
-    let mut expired = db.prepare_cached(EXPIRED)?;
-    while found.len() < limit as usize {
-        let lane = next.query_row([after.0, after.1], |row| Ok((row.get(0)?, row.get(1)?)));
-        let Some((company, endpoint)) = lane.optional()? else { break };
-        after = (company, endpoint);
-        let left = limit as usize - found.len();
-        let ids = expired.query_map(params![company, endpoint, cutoff, left], |row| {
-            Ok((CompanyId::from_uuid(company), DeliveryId::from_uuid(row.get(0)?)))
-        })?;
-        for id in ids {
-            found.push(id?);
-        }
-    }
-    Ok(found)
-}
-
-fn unheard(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<Vec<(Uuid, Uuid)>> {
-    let mut statement = db.prepare_cached(UNHEARD)?;
-    let events =
-        statement.query_map(params![before.0, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    events.collect()
-}
-
 fn buried(db: &Connection, limit: u32) -> rusqlite::Result<Vec<(LaneKey, DeliveryId)>> {
     let mut statement = db.prepare_cached(BURIED)?;
     let found = statement.query_map([limit], |row| {
@@ -199,25 +156,4 @@ fn buried(db: &Connection, limit: u32) -> rusqlite::Result<Vec<(LaneKey, Deliver
         Ok((LaneKey { company, endpoint }, DeliveryId::from_uuid(row.get(1)?)))
     })?;
     found.collect()
-}
-
-/// Removes a final delivery, and its event when that has no other. Returns whether it was there.
-fn drop_delivery(tx: &mut Tx<'_>, company: CompanyId, id: DeliveryId) -> rusqlite::Result<bool> {
-    let Some(delivery) = found_delivery(tx, company, id)? else { return Ok(false) };
-    let (company_id, event) = (company.uuid(), delivery.event.uuid());
-    tx.prepare_cached(DROP_ATTEMPTS)?.execute([company_id, id.uuid()])?;
-    tx.prepare_cached(DROP_DELIVERY)?.execute([company_id, id.uuid()])?;
-    tx.count_out(LaneKey { company, endpoint: delivery.endpoint }, delivery.state);
-    let mut others = tx.prepare_cached(HAS_DELIVERIES)?;
-    let others: bool = others.query_row([company_id, event], |row| row.get(0))?;
-    if !others {
-        drop_event(tx, company_id, event)?;
-    }
-    Ok(true)
-}
-
-fn drop_event(tx: &Tx<'_>, company: Uuid, event: Uuid) -> rusqlite::Result<()> {
-    tx.prepare_cached(DROP_EVENT)?.execute([company, event])?;
-    tx.prepare_cached(DROP_KEYS)?.execute([company, event])?;
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The thread that writes: takes whatever waits, commits it in one transaction with one fsync.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,8 @@ pub(super) struct Writer {
 
 enum Message {
     Job(Box<dyn Job>),
+    /// Done when nothing else waits.
+    Chore(Box<dyn Job>),
     Close,
 }
 
@@ -141,10 +143,27 @@ impl Writer {
         &self,
         work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.submit(work, Message::Job).await
+    }
+
+    /// Runs `work` in a transaction of its own once nothing else waits. A crash may undo it: it is
+    /// on disk with the next transaction that is not a chore.
+    pub(super) async fn run_chore<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.submit(work, Message::Chore).await
+    }
+
+    async fn submit<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+        message: fn(Box<dyn Job>) -> Message,
+    ) -> Result<T, StoreError> {
         let closed = || StoreError::Away("the store is closed".into());
         let (reply, result) = oneshot::channel();
         let job = Box::new(Work { work, value: None, reply });
-        self.jobs.send(Message::Job(job)).map_err(|_| closed())?;
+        self.jobs.send(message(job)).map_err(|_| closed())?;
         result.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -177,25 +196,60 @@ where
     }
 }
 
+/// What waits, up to a batch.
+#[derive(Default)]
+struct Gathered {
+    batch: Vec<Box<dyn Job>>,
+    close: bool,
+}
+
+impl Gathered {
+    /// Takes what waits. Blocks while there is nothing to do at all.
+    fn from(waiting: &mpsc::Receiver<Message>, chores: &mut VecDeque<Box<dyn Job>>) -> Self {
+        let mut gathered = Gathered::default();
+        if chores.is_empty() {
+            gathered.add(waiting.recv().unwrap_or(Message::Close), chores);
+        }
+        while !gathered.close && gathered.batch.len() < BATCH {
+            let Ok(message) = waiting.try_recv() else { break };
+            gathered.add(message, chores);
+        }
+        gathered
+    }
+
+    fn add(&mut self, message: Message, chores: &mut VecDeque<Box<dyn Job>>) {
+        match message {
+            Message::Job(job) => self.batch.push(job),
+            Message::Chore(chore) => chores.push_back(chore),
+            Message::Close => self.close = true,
+        }
+    }
+}
+
 impl Loop {
     fn run(&mut self, waiting: &mpsc::Receiver<Message>) {
-        let mut batch = Vec::new();
-        while let Ok(first) = waiting.recv() {
-            let rest = std::iter::from_fn(|| waiting.try_recv().ok());
-            for message in std::iter::once(first).chain(rest) {
-                match message {
-                    Message::Job(job) => batch.push(job),
-                    Message::Close => {
-                        self.commit(batch);
-                        return;
-                    }
-                }
-                if batch.len() == BATCH {
-                    break;
-                }
+        let mut chores = VecDeque::new();
+        loop {
+            let gathered = Gathered::from(waiting, &mut chores);
+            if !gathered.batch.is_empty() {
+                self.commit(gathered.batch);
+            } else if let Some(chore) = chores.pop_front() {
+                self.do_chore(chore);
             }
-            self.commit(std::mem::take(&mut batch));
+            if gathered.close {
+                return; // Whoever waits for a chore hears that the store is closed.
+            }
             self.keep_log_short();
+        }
+    }
+
+    /// Commits without waiting for the disk.
+    fn do_chore(&mut self, chore: Box<dyn Job>) {
+        let relaxed = self.connection.pragma_update(None, "synchronous", "normal");
+        self.commit(vec![chore]);
+        let strict = self.connection.pragma_update(None, "synchronous", "full");
+        if let Err(error) = relaxed.and(strict) {
+            self.lost.send_replace(Some(format!("the disk is not waited for: {error}")));
         }
     }
 
