@@ -3,9 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
 use std::ops::Deref;
+use std::path::Path;
+use std::time::Duration;
 
+use bytes::Bytes;
+use fanfare::CompanyId;
 use fanfare::metrics::Metrics;
+use fanfare::model::{Record, Verdict};
 use fanfare::store::sqlite::Sqlite;
+use fanfare::store::{Endpoints, Queue, Upkeep};
+use fanfare_testkit::contract::{NOW, accept_all, attempt, endpoint, event};
 
 fanfare_testkit::store_contract!(open);
 
@@ -28,4 +35,46 @@ async fn open() -> Opened {
     let path = directory.path().join("fanfare.db");
     let store = Sqlite::open(&path, Metrics::default()).await.unwrap();
     Opened { store, _directory: directory }
+}
+
+/// What has expired is not kept as an empty shell.
+#[tokio::test]
+async fn the_file_becomes_smaller_when_history_has_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fanfare.db");
+    let store = Sqlite::open(&path, Metrics::default()).await.unwrap();
+    let company = CompanyId::new(NOW);
+    store.add_endpoint(&endpoint(company, &["*"])).await.unwrap();
+    let payload = Bytes::from(vec![b'1'; 128 * 1024]);
+    for _ in 0..200 {
+        let mut event = event(company, "a", NOW);
+        event.payload = payload.clone();
+        let claim = accept_all(&store, &event).await.remove(0);
+        let attempt = attempt(&claim, NOW, 200).into();
+        store.record(Record::new(claim, attempt, Verdict::Concluded, NOW)).await.unwrap();
+    }
+    store.close().await;
+    drop(store);
+    let full = length(&path);
+    assert!(full > 24_000_000, "{full} bytes");
+
+    let store = Sqlite::open(&path, Metrics::default()).await.unwrap();
+    let mut place = None;
+    let cut = fanfare::DeliveryId::new(NOW).made_at().plus(Duration::from_secs(1));
+    loop {
+        place = store.expire(cut, place, 200).await.unwrap().next;
+        if place.is_none() {
+            break;
+        }
+    }
+    while store.reclaim().await.unwrap() {}
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+    drop(store);
+    let empty = length(&path);
+    assert!(empty < full / 2, "{empty} of {full} bytes are left");
+}
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().len()
 }
