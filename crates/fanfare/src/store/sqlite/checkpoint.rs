@@ -62,7 +62,8 @@ impl Checkpointer {
     }
 }
 
-fn copy(connection: &Connection) {
+/// Copies what is in the log into the file.
+pub(super) fn copy(connection: &Connection) {
     // A reader in the way, or no room, only delays the copy.
     if let Err(error) = connection.query_row(COPY, [], |_| Ok(())) {
         tracing::warn!(%error, "the write-ahead log could not be copied for now");

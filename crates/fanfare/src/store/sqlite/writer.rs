@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::metrics::{Metrics, Stopwatch};
 use crate::model::{CompanyId, DeliveryState, LaneKey, Listeners};
 use crate::store::StoreError;
-use crate::store::sqlite::checkpoint::Checkpointer;
+use crate::store::sqlite::checkpoint::{self, Checkpointer};
 use crate::store::sqlite::lock::Lock;
 
 /// Members of one transaction.
@@ -237,7 +237,9 @@ impl Loop {
                 self.do_chore(chore);
             }
             if gathered.close {
-                return; // Whoever waits for a chore hears that the store is closed.
+                // Whoever waits for a chore hears that the store is closed.
+                checkpoint::copy(&self.connection);
+                return;
             }
             self.keep_log_short();
         }
