@@ -4,9 +4,16 @@
 
 pub mod client;
 pub mod contract;
+pub mod dice;
 pub mod postgres;
 pub mod process;
 pub mod producers;
 pub mod receiver;
 pub mod road;
 pub mod wait;
+
+/// Does `cargo xtask test --full` run, so that there is time for long counts?
+#[allow(clippy::disallowed_methods, reason = "the environment is how xtask tells the tests")]
+pub fn full() -> bool {
+    std::env::var_os("FANFARE_TEST_FULL").is_some()
+}

@@ -12,6 +12,15 @@ use fanfare_testkit::road::Ground;
 
 fanfare_testkit::road!(open);
 
+/// Virtual time, seeded; many more events with `cargo xtask test --full`.
+#[tokio::test]
+async fn a_week_of_outages_and_crashes_ends_with_everything_accounted_for() {
+    let events = if fanfare_testkit::full() { 50_000 } else { 5_000 };
+    let mut bench = fanfare_testkit::road::Bench::on(open().await).await;
+    fanfare_testkit::road::a_week_of_outages_and_crashes(&mut bench, events).await;
+    bench.end().await;
+}
+
 /// The directory that a store stands in.
 struct Directory(tempfile::TempDir);
 

@@ -8,6 +8,8 @@ use fanfare::model::{
 };
 use fanfare::store::Store;
 
+use crate::dice::Dice;
+
 use super::fixtures::{
     LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, claim, company,
     emit_some, event, failed, history, listener, new, plain, record, repeat, under_id, under_key,
@@ -245,16 +247,6 @@ pub async fn a_closed_store_answers_nothing(store: &dyn Store) {
     assert!(store.add_endpoint(&endpoint).await.is_err());
 }
 
-/// Small numbers that look random and are the same every time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.0 >> 33) % sides
-    }
-}
-
 /// Everything at random; the invariants hold all the way, and every delivery can be accounted for.
 pub async fn a_busy_store_checks_out(store: &dyn Store) {
     let company = company();
@@ -262,13 +254,13 @@ pub async fn a_busy_store_checks_out(store: &dyn Store) {
     for _ in 0..4 {
         endpoints.push(listener(store, company).await);
     }
-    let mut dice = Dice(7);
+    let mut dice = Dice::new(7);
     let mut held: Vec<Claim> = Vec::new();
     let mut made: HashMap<EndpointId, u64> = HashMap::new();
     for step in 0..400u32 {
         let now = NOW.plus(SECOND * step);
-        let endpoint = endpoints[usize::try_from(dice.roll(4)).unwrap()].clone();
-        match dice.roll(10) {
+        let endpoint = endpoints[dice.below(4)].clone();
+        match dice.below(10) {
             0..=2 => {
                 let event = event(company, "a", now);
                 for heard in emit_at_random(store, &event, &mut dice, &mut held).await {
@@ -277,12 +269,11 @@ pub async fn a_busy_store_checks_out(store: &dyn Store) {
             }
             3 => held.extend(claim(store, &endpoint, 3, now).await.claims),
             4..=7 if !held.is_empty() => {
-                let sides = held.len() as u64;
-                let claim = held.remove(usize::try_from(dice.roll(sides)).unwrap());
+                let claim = held.remove(dice.below(held.len()));
                 record(store, &claim, at_random(&mut dice, now), now).await;
             }
             8 => {
-                let off = (dice.roll(2) == 0).then(|| "off".to_owned());
+                let off = (dice.below(2) == 0).then(|| "off".to_owned());
                 let change = EndpointChange { disabled: Some(off), ..Default::default() };
                 store.change_endpoint(company, endpoint.id, &change, now).await.unwrap();
             }
@@ -318,7 +309,7 @@ async fn emit_at_random(
     dice: &mut Dice,
     held: &mut Vec<Claim>,
 ) -> Vec<EndpointId> {
-    if dice.roll(2) == 0 {
+    if dice.below(2) == 0 {
         return accept_none(store, event).await;
     }
     let claims = accept_all(store, event).await;
@@ -328,9 +319,9 @@ async fn emit_at_random(
 }
 
 fn at_random(dice: &mut Dice, now: Timestamp) -> Verdict {
-    match dice.roll(20) {
+    match dice.below(20) {
         0..=9 => Verdict::Concluded,
-        10..=15 => Verdict::RetryAt(now.plus(Duration::from_secs(dice.roll(300)))),
+        10..=15 => Verdict::RetryAt(now.plus(Duration::from_secs(dice.below(300) as u64))),
         16..=18 => failed("no"),
         _ => Verdict::Gone,
     }

@@ -15,6 +15,7 @@ mod shares;
 mod switches;
 mod tapped;
 mod troubles;
+mod week;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub use shares::*;
 pub use switches::*;
 pub use tapped::{Call, Moment, Tapped};
 pub use troubles::*;
+pub use week::a_week_of_outages_and_crashes;
 
 /// What a store stands on: it is there again after the process has died.
 #[async_trait]

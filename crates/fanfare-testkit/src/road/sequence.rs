@@ -7,6 +7,8 @@ use fanfare::model::DeliveryState::{self, Waiting};
 use fanfare::model::Endpoint;
 use fanfare::{CompanyId, DeliveryId};
 
+use crate::dice::Dice;
+
 use super::{Bench, LEASE, Reply, START, SWEEP, event, to_url};
 
 const STEPS: usize = 300;
@@ -42,21 +44,9 @@ struct Play<'a> {
     sent_before: usize,
 }
 
-/// The same numbers for the same seed (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
-}
-
 impl Play<'_> {
     fn new(bench: &mut Bench, seed: u64) -> Play<'_> {
-        let dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let dice = Dice::new(seed);
         let sent_before = bench.network.count();
         let (endpoints, deleted, ended) = (Vec::new(), Vec::new(), HashMap::new());
         Play { bench, dice, endpoints, deleted, ended, sudden: false, lost: 0, sent_before }
@@ -78,7 +68,7 @@ impl Play<'_> {
     }
 
     fn answer_at_random(&mut self) {
-        let mut dice = Dice(self.dice.0 ^ 0x5DEE_CE66);
+        let mut dice = Dice::new(self.dice.below(1 << 20) as u64);
         self.bench.network.otherwise(move |_| match dice.below(100) {
             0..50 => Reply::Status(200),
             50..75 => Reply::Status(500),
