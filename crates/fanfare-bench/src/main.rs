@@ -23,7 +23,11 @@
 mod ceiling;
 mod client;
 mod embedded;
+mod fleet;
+mod half_dead;
+mod hanging;
 mod history;
+mod hostile;
 mod idle;
 mod latency;
 mod load;
@@ -44,13 +48,15 @@ const PAYLOAD_BYTES: usize = 1024;
 const CONNECTIONS: usize = 64;
 
 /// What can be asked for with `--only`, in the order in which it is measured.
-const SCENARIOS: [(&str, Scenario); 7] = [
+const SCENARIOS: [(&str, Scenario); 9] = [
     ("ceiling", |report, _| report.note("a bare client, no store", ceiling::measure(), "/s")),
     ("one", |report, length| load::over_http(report, 1, length.pick(2_000, 60_000, 60_000), 0.30)),
     ("twenty", |report, length| load::over_http(report, 20, length.pick(200, 6_000, 6_000), 0.50)),
     ("library", |report, length| embedded::emit(report, length.pick(2_000, 80_000, 80_000), 0.45)),
     ("latency", |report, _| latency::at_200_a_second(report)),
     ("idle", |report, _| idle::measure(report)),
+    ("hanging", hanging::one_of_a_hundred),
+    ("half-dead", half_dead::half_of_a_hundred),
     (HISTORY, history::a_million_deliveries),
 ];
 const HISTORY: &str = "history";
