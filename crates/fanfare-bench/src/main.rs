@@ -33,6 +33,7 @@ mod latency;
 mod load;
 mod loud;
 mod memory;
+mod ordered;
 mod paced;
 mod receiver;
 mod report;
@@ -49,7 +50,7 @@ const PAYLOAD_BYTES: usize = 1024;
 const CONNECTIONS: usize = 64;
 
 /// What can be asked for with `--only`, in the order in which it is measured.
-const SCENARIOS: [(&str, Scenario); 10] = [
+const SCENARIOS: [(&str, Scenario); 11] = [
     ("ceiling", |report, _| report.note("a bare client, no store", ceiling::measure(), "/s")),
     ("one", |report, length| load::over_http(report, 1, length.pick(2_000, 60_000, 60_000), 0.30)),
     ("twenty", |report, length| load::over_http(report, 20, length.pick(200, 6_000, 6_000), 0.50)),
@@ -59,6 +60,7 @@ const SCENARIOS: [(&str, Scenario); 10] = [
     ("hanging", hanging::one_of_a_hundred),
     ("half-dead", half_dead::half_of_a_hundred),
     ("loud", loud::one_of_two_companies),
+    ("ordered", ordered::by_key),
     (HISTORY, history::a_million_deliveries),
 ];
 const HISTORY: &str = "history";
