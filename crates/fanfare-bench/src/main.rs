@@ -37,6 +37,7 @@ mod ordered;
 mod paced;
 mod receiver;
 mod report;
+mod retention;
 mod server;
 mod times;
 
@@ -50,7 +51,7 @@ const PAYLOAD_BYTES: usize = 1024;
 const CONNECTIONS: usize = 64;
 
 /// What can be asked for with `--only`, in the order in which it is measured.
-const SCENARIOS: [(&str, Scenario); 11] = [
+const SCENARIOS: [(&str, Scenario); 12] = [
     ("ceiling", |report, _| report.note("a bare client, no store", ceiling::measure(), "/s")),
     ("one", |report, length| load::over_http(report, 1, length.pick(2_000, 60_000, 60_000), 0.30)),
     ("twenty", |report, length| load::over_http(report, 20, length.pick(200, 6_000, 6_000), 0.50)),
@@ -62,10 +63,12 @@ const SCENARIOS: [(&str, Scenario); 11] = [
     ("loud", loud::one_of_two_companies),
     ("ordered", ordered::by_key),
     (HISTORY, history::a_million_deliveries),
+    (RETENTION, retention::a_million_deliveries),
 ];
 const HISTORY: &str = "history";
-/// This plants a million deliveries first, which takes minutes.
-const FULL_ONLY: [&str; 1] = [HISTORY];
+const RETENTION: &str = "retention";
+/// These plant a million deliveries first, which takes minutes.
+const FULL_ONLY: [&str; 2] = [HISTORY, RETENTION];
 
 /// Measures one thing and reports it.
 type Scenario = fn(&mut Report, Length);
