@@ -28,7 +28,8 @@ Usage: cargo xtask <CHORE>
   test  [--full]  format check, lints, doc tests and all tests, on both stores
                   (--full: long counts, and what the tests print)
   bench [--full]  builds for release, measures, prints a table
-                  (--full: also what takes long)
+                  (--full: longer, and also what takes long, 40 minutes at most;
+                  --quick: only shows that everything runs; --only NAME: one thing)
   deny            licences, advisories and sources of the dependencies, with cargo-deny
 ";
 

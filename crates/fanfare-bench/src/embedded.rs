@@ -41,7 +41,7 @@ pub(crate) fn emit(report: &mut Report, events: u64, target: f64) {
     let rate = events as f64 / start.elapsed().as_secs_f64();
     runtime.block_on(fanfare.close());
     let beside = f64::midpoint(before, ceiling::measure());
-    report.rate("emit from the library to 1 endpoint", rate, Some((beside, target)));
+    report.share("emit from the library to 1 endpoint", rate, ("the ceiling", beside), target);
 }
 
 fn emit_all(runtime: &tokio::runtime::Runtime, engine: &Engine, events: u64) {

@@ -13,68 +13,84 @@ use fanfare::model::{
 };
 use fanfare::store::{Accepted, Admission, Emit, Store};
 use fanfare::{CompanyId, EndpointId, EventId, Timestamp, keys, seal, store};
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::report::Report;
-use crate::runtime;
 use crate::server::{COMPANY, Server};
+use crate::{Length, runtime};
 
-const DELIVERIES: usize = 1_000_000;
 /// Callers that write at the same time, so that they share commits.
-const WRITERS: usize = 256;
+const WRITERS: u64 = 256;
 
 /// Fills a store and asks a server for its first page and for page 1,000, in W3Block's form.
-pub(crate) fn a_million_deliveries(report: &mut Report) {
+pub(crate) fn a_million_deliveries(report: &mut Report, length: Length) {
+    let deliveries = length.pick(10_000, 1_000_000, 1_000_000);
     let directory = tempfile::tempdir().unwrap();
     let runtime = runtime();
-    let endpoint = runtime.block_on(fill(directory.path()));
-    let server = Server::start_on(directory);
+    // Younger than what retention removes.
+    let endpoint = runtime.block_on(fill(directory.path(), deliveries, Duration::ZERO));
+    let server = Server::start_on(directory, &[]);
     runtime.block_on(async {
         let mut client = Client::connect(server.address).await;
         for page in [1, 1000] {
-            let took = ask(&server, &mut client, endpoint, page).await;
-            let name = format!("a list of 1,000,000: page {page}");
+            let took = ask(&server, &mut client, (endpoint, page), deliveries).await;
+            let name = format!("a list of {deliveries}: page {page}");
             report.at_most(&name, took.as_secs_f64() * 1e3, "ms", 50.0);
         }
     });
 }
 
 /// The median of eleven questions.
-async fn ask(server: &Server, client: &mut Client, endpoint: EndpointId, page: u32) -> Duration {
-    let path = format!(
-        "/admin/companies/{COMPANY}/webhooks-configurations/{endpoint}/webhooks?page={page}"
-    );
-    let bearer = server.bearer();
+async fn ask(
+    server: &Server,
+    client: &mut Client,
+    page: (EndpointId, u32),
+    deliveries: u64,
+) -> Duration {
     let mut times = Vec::new();
     for _ in 0..11 {
         let start = Instant::now();
-        let headers = [("authorization", bearer.as_str())];
-        let (status, answer) = client.send("GET", &path, &headers, Bytes::new()).await;
+        let list = list(server, client, page).await;
         times.push(start.elapsed());
-        assert_eq!(status.as_u16(), 200, "{answer:?}");
-        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
-        assert_eq!(answer["meta"]["totalItems"], DELIVERIES);
-        assert_eq!(answer["meta"]["totalPages"], DELIVERIES / 10);
-        assert_eq!(answer["items"].as_array().unwrap().len(), 10);
+        assert_eq!(list["meta"]["totalItems"], deliveries);
+        assert_eq!(list["meta"]["totalPages"], deliveries / 10);
+        assert_eq!(list["items"].as_array().unwrap().len(), 10);
     }
     times.sort_unstable();
     times[times.len() / 2]
 }
 
-async fn fill(directory: &Path) -> EndpointId {
+/// How many deliveries of an endpoint there are.
+pub(crate) async fn count(server: &Server, client: &mut Client, endpoint: EndpointId) -> u64 {
+    list(server, client, (endpoint, 1)).await["meta"]["totalItems"].as_u64().unwrap()
+}
+
+async fn list(server: &Server, client: &mut Client, (endpoint, page): (EndpointId, u32)) -> Value {
+    let path = format!(
+        "/admin/companies/{COMPANY}/webhooks-configurations/{endpoint}/webhooks?page={page}"
+    );
+    let bearer = server.bearer();
+    let headers = [("authorization", bearer.as_str())];
+    let (status, answer) = client.send("GET", &path, &headers, Bytes::new()).await;
+    assert_eq!(status.as_u16(), 200, "{answer:?}");
+    serde_json::from_slice(&answer).unwrap()
+}
+
+/// Plants concluded deliveries of one endpoint in a store, one each millisecond until a time ago.
+pub(crate) async fn fill(directory: &Path, deliveries: u64, ago: Duration) -> EndpointId {
     let key = keys::read_or_make(&directory.join("encryption-key")).unwrap();
     let url = format!("sqlite:{}", directory.join("fanfare.db").display());
     let store = store::open(&url, Metrics::default()).await.unwrap();
-    // One each millisecond until now: younger than what retention removes.
-    let start = Timestamp(SystemClock.now().0 - i64::try_from(DELIVERIES).unwrap());
+    let start = SystemClock.now().minus(ago + Duration::from_millis(deliveries));
     let endpoint = endpoint(&seal::Seal::new(&key), start);
     store.add_endpoint(&endpoint).await.unwrap();
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
         let (store, company) = (Arc::clone(&store), endpoint.company);
         writers.spawn(async move {
-            for number in (writer..DELIVERIES).step_by(WRITERS) {
-                let at = Timestamp(start.0 + i64::try_from(number).unwrap());
+            for number in (writer..deliveries).step_by(WRITERS as usize) {
+                let at = start.plus(Duration::from_millis(number));
                 deliver(store.as_ref(), company, at).await;
             }
         });

@@ -37,7 +37,7 @@ pub(crate) fn over_http(report: &mut Report, endpoints: u64, events: u64, target
 
     let beside = f64::midpoint(before, ceiling::measure());
     let name = format!("emit over HTTP to {endpoints} endpoint(s)");
-    report.rate(&name, deliveries / all.as_secs_f64(), Some((beside, target)));
+    report.share(&name, deliveries / all.as_secs_f64(), ("the ceiling", beside), target);
     report.note("  accepted", events as f64 / accepted.as_secs_f64(), "/s");
     report.note("  CPU of the server for a delivery", cpu.as_secs_f64() * 1e6 / deliveries, "µs");
 }

@@ -1,7 +1,9 @@
 //! What Fanfare costs: durable end-to-end rates as a share of what a bare client reaches against
-//! the same receiver in the same run, latencies, and what an idle server takes.
+//! the same receiver in the same run, latencies, what an idle server takes, and what one bad
+//! receiver or one loud company does to the others.
 //!
-//! `fanfare-bench [--full] [--only NAME]`; prints a table and writes it to `target/bench.json`.
+//! `fanfare-bench [--full | --quick] [--only NAME]`; prints a table and writes it to
+//! `target/bench.json`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports to people")]
 #![allow(
@@ -21,13 +23,25 @@
 mod ceiling;
 mod client;
 mod embedded;
+mod fleet;
+mod half_dead;
+mod hanging;
 mod history;
+mod hostile;
 mod idle;
 mod latency;
 mod load;
+mod loud;
+mod memory;
+mod ordered;
+mod paced;
 mod receiver;
 mod report;
+mod retention;
 mod server;
+mod times;
+
+use std::process::ExitCode;
 
 use report::Report;
 
@@ -36,35 +50,84 @@ const PAYLOAD_BYTES: usize = 1024;
 /// Connections that post at the same time.
 const CONNECTIONS: usize = 64;
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let full = arguments.iter().any(|argument| argument == "--full");
-    let only = arguments.iter().position(|argument| argument == "--only");
-    let only = only.and_then(|at| arguments.get(at + 1)).map(String::as_str);
-    let wanted = |name: &str| only.is_none_or(|only| only == name);
+/// What can be asked for with `--only`, in the order in which it is measured.
+const SCENARIOS: [(&str, Scenario); 12] = [
+    ("ceiling", |report, _| report.note("a bare client, no store", ceiling::measure(), "/s")),
+    ("one", |report, length| load::over_http(report, 1, length.pick(2_000, 60_000, 60_000), 0.30)),
+    ("twenty", |report, length| load::over_http(report, 20, length.pick(200, 6_000, 6_000), 0.50)),
+    ("library", |report, length| embedded::emit(report, length.pick(2_000, 80_000, 80_000), 0.45)),
+    ("latency", |report, _| latency::at_200_a_second(report)),
+    ("idle", |report, _| idle::measure(report)),
+    ("hanging", hanging::one_of_a_hundred),
+    ("half-dead", half_dead::half_of_a_hundred),
+    ("loud", loud::one_of_two_companies),
+    ("ordered", ordered::by_key),
+    (HISTORY, history::a_million_deliveries),
+    (RETENTION, retention::a_million_deliveries),
+];
+const HISTORY: &str = "history";
+const RETENTION: &str = "retention";
+/// These plant a million deliveries first, which takes minutes.
+const FULL_ONLY: [&str; 2] = [HISTORY, RETENTION];
 
+/// Measures one thing and reports it.
+type Scenario = fn(&mut Report, Length);
+
+/// How long is measured.
+#[derive(Clone, Copy, PartialEq)]
+enum Length {
+    /// Just long enough to see that every scenario runs; the figures mean nothing.
+    Quick,
+    Usual,
+    /// All of it within 40 minutes.
+    Full,
+}
+
+impl Length {
+    fn pick(self, quick: u64, usual: u64, full: u64) -> u64 {
+        match self {
+            Length::Quick => quick,
+            Length::Usual => usual,
+            Length::Full => full,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some((length, only)) = read(&words) else {
+        let names = SCENARIOS.map(|(name, _)| name).join(", ");
+        eprintln!("Usage: fanfare-bench [--full | --quick] [--only NAME]\nNames: {names}");
+        eprintln!("With --full or --quick only: {}", FULL_ONLY.join(", "));
+        return ExitCode::from(2);
+    };
     let mut report = Report::default();
-    let ceiling = ceiling::measure();
-    report.rate("ceiling: a bare client, no store", ceiling, None);
-    if wanted("one") {
-        load::over_http(&mut report, 1, 60_000, 0.30);
-    }
-    if wanted("twenty") {
-        load::over_http(&mut report, 20, 6_000, 0.50);
-    }
-    if wanted("library") {
-        embedded::emit(&mut report, 80_000, 0.45);
-    }
-    if wanted("latency") {
-        latency::at_200_a_second(&mut report);
-    }
-    if wanted("idle") {
-        idle::measure(&mut report);
-    }
-    if full && wanted("history") {
-        history::a_million_deliveries(&mut report);
+    for (name, scenario) in SCENARIOS {
+        let long = length == Length::Usual && FULL_ONLY.contains(&name);
+        if only.map_or(!long, |only| only == name) {
+            scenario(&mut report, length);
+        }
     }
     report.finish();
+    ExitCode::SUCCESS
+}
+
+/// The arguments, if all of them are known. What takes long is refused without `--full`.
+fn read<'a>(words: &[&'a str]) -> Option<(Length, Option<&'a str>)> {
+    let (mut length, mut only) = (Length::Usual, None);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--full" => length = Length::Full,
+            "--quick" => length = Length::Quick,
+            "--only" => only = Some(*words.next()?),
+            _ => return None,
+        }
+    }
+    let known = |only| SCENARIOS.iter().any(|(name, _)| *name == only);
+    let long = |only| length == Length::Usual && FULL_ONLY.contains(&only);
+    only.is_none_or(|only| known(only) && !long(only)).then_some((length, only))
 }
 
 /// A payload like an order, of about [`PAYLOAD_BYTES`].

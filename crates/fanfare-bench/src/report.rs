@@ -5,37 +5,87 @@ use serde_json::{Value, json};
 /// What was measured, line by line.
 #[derive(Default)]
 pub(crate) struct Report {
-    ceiling: Option<f64>,
     lines: Vec<Line>,
+}
+
+/// A figure of a run in which something is wrong, beside the same figure when all is well.
+pub(crate) struct Pair {
+    pub(crate) usual: f64,
+    pub(crate) now: f64,
+    pub(crate) unit: &'static str,
+}
+
+/// How much worse a figure may be than the usual one: by either of the two.
+#[derive(Clone, Copy)]
+pub(crate) struct Leeway {
+    pub(crate) times: f64,
+    pub(crate) plus: f64,
 }
 
 struct Line {
     name: String,
-    value: f64,
+    /// None where there is nothing to measure yet.
+    value: Option<f64>,
     unit: &'static str,
-    ratio: Option<f64>,
-    target: Option<(&'static str, f64)>,
+    ratio: Option<Ratio>,
+    /// What was asked for, and whether it was met.
+    target: Option<(String, bool)>,
+}
+
+/// A value beside another one.
+struct Ratio {
+    ratio: f64,
+    beside: f64,
+    /// What the other one is.
+    of: String,
 }
 
 impl Report {
-    /// A rate in requests or deliveries a second. The first one is the ceiling; the others are
-    /// shown as a share of `ceiling`, measured beside them, which should be at least `target`.
-    pub(crate) fn rate(&mut self, name: &str, value: f64, beside: Option<(f64, f64)>) {
-        self.ceiling.get_or_insert(value);
-        let ratio = beside.map(|(ceiling, _)| value / ceiling);
-        let target = beside.map(|(_, target)| (">=", target));
-        self.push(Line { name: name.to_owned(), value, unit: "/s", ratio, target });
+    /// A rate a second, as a share of another one that was measured beside it and that is called
+    /// `of`. The share should be at least `target`.
+    pub(crate) fn share(&mut self, name: &str, rate: f64, of: (&'static str, f64), target: f64) {
+        let (of, beside) = of;
+        let ratio = rate / beside;
+        self.push(Line {
+            ratio: Some(Ratio { ratio, beside, of: of.to_owned() }),
+            target: Some((format!(">= {target}"), ratio >= target)),
+            ..Line::of(name, rate, "/s")
+        });
+    }
+
+    /// A figure that should be no worse than the usual one, with some leeway.
+    pub(crate) fn beside(&mut self, name: &str, pair: &Pair, leeway: Leeway) {
+        let Leeway { times, plus } = leeway;
+        let (ratio, beside) = (pair.now / pair.usual, pair.usual);
+        let or = if plus > 0.0 { format!(" or +{plus} {}", pair.unit) } else { String::new() };
+        let met = ratio <= times || pair.now <= beside + plus;
+        self.push(Line {
+            ratio: Some(Ratio { ratio, beside, of: format!("{beside:.2} {}", pair.unit) }),
+            target: Some((format!("<= {times}{or}"), met)),
+            ..Line::of(name, pair.now, pair.unit)
+        });
+    }
+
+    /// Anything that should be at least `least`.
+    pub(crate) fn at_least(&mut self, name: &str, value: f64, unit: &'static str, least: f64) {
+        let target = Some((format!(">= {least}"), value >= least));
+        self.push(Line { target, ..Line::of(name, value, unit) });
     }
 
     /// Anything that should be at most `most`.
     pub(crate) fn at_most(&mut self, name: &str, value: f64, unit: &'static str, most: f64) {
-        let target = Some(("<=", most));
-        self.push(Line { name: name.to_owned(), value, unit, ratio: None, target });
+        let target = Some((format!("<= {most}"), value <= most));
+        self.push(Line { target, ..Line::of(name, value, unit) });
     }
 
     /// Anything without a target.
     pub(crate) fn note(&mut self, name: &str, value: f64, unit: &'static str) {
-        self.push(Line { name: name.to_owned(), value, unit, ratio: None, target: None });
+        self.push(Line::of(name, value, unit));
+    }
+
+    /// What the server cannot do yet.
+    pub(crate) fn absent(&mut self, name: &str) {
+        self.push(Line { value: None, ..Line::of(name, 0.0, "") });
     }
 
     fn push(&mut self, line: Line) {
@@ -54,22 +104,28 @@ impl Report {
 }
 
 impl Line {
-    fn met(&self) -> Option<bool> {
-        let measured = self.ratio.unwrap_or(self.value);
-        self.target
-            .map(|(sign, bound)| if sign == ">=" { measured >= bound } else { measured <= bound })
+    fn of(name: &str, value: f64, unit: &'static str) -> Self {
+        Line { name: name.to_owned(), value: Some(value), unit, ratio: None, target: None }
     }
 
     fn show(&self) -> String {
-        let ratio = self.ratio.map_or(String::new(), |ratio| format!("{ratio:.2} of the ceiling"));
-        let target = self.target.map_or(String::new(), |(sign, bound)| format!("({sign} {bound})"));
-        let met = match self.met() {
-            Some(true) => "ok",
-            Some(false) => "MISSED",
-            None => "",
+        let ratio = self.ratio.as_ref();
+        let ratio =
+            ratio.map_or(String::new(), |Ratio { ratio, of, .. }| format!("{ratio:.2} of {of}"));
+        let (target, met) = match &self.target {
+            Some((target, true)) => (format!("({target})"), "ok"),
+            Some((target, false)) => (format!("({target})"), "MISSED"),
+            None => (String::new(), ""),
         };
-        let value = format!("{:.*}", if self.value >= 1000.0 { 0 } else { 2 }, self.value);
-        format!("{:<52} {value:>10} {:<5} {ratio:<20} {target:<10} {met}", self.name, self.unit)
+        let value = match self.value {
+            Some(value) => format!("{:.*}", if value >= 1000.0 { 0 } else { 2 }, value),
+            None => "not there yet".to_owned(),
+        };
+        let line = format!(
+            "{:<58} {value:>10} {:<5} {ratio:<20} {target:<18} {met}",
+            self.name, self.unit
+        );
+        line.trim_end().to_owned()
     }
 
     fn json(&self) -> Value {
@@ -77,9 +133,10 @@ impl Line {
             "name": self.name,
             "value": self.value,
             "unit": self.unit,
-            "ratio": self.ratio,
-            "target": self.target.map(|(sign, bound)| format!("{sign} {bound}")),
-            "met": self.met(),
+            "ratio": self.ratio.as_ref().map(|ratio| ratio.ratio),
+            "beside": self.ratio.as_ref().map(|ratio| ratio.beside),
+            "target": self.target.as_ref().map(|(target, _)| target),
+            "met": self.target.as_ref().map(|(_, met)| met),
         })
     }
 }

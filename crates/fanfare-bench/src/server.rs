@@ -2,45 +2,65 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hyper::StatusCode;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::{memory, payload};
 
-/// The company everything belongs to.
+/// The company of everything that needs only one.
 pub(crate) const COMPANY: &str = "0197d0a5-7b5d-7c39-8cfa-2f1f0a5f3b11";
 
-const EVENTS: &str = "/v1/companies/0197d0a5-7b5d-7c39-8cfa-2f1f0a5f3b11/events";
-
-/// A running server. It is stopped when this is dropped.
+/// A running server. It is killed when this is dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Good for every company.
     pub(crate) token: String,
     /// From its start until it said that it listens.
     pub(crate) ready_after: Duration,
-    _directory: TempDir,
+    directory: Arc<TempDir>,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self::start_on(tempfile::tempdir().unwrap())
+        Self::start_with(&[])
+    }
+
+    /// Starts one with settings beside the usual ones.
+    pub(crate) fn start_with(settings: &[&str]) -> Self {
+        Self::start_on(tempfile::tempdir().unwrap(), settings)
     }
 
     /// Starts one on what is there already.
-    pub(crate) fn start_on(directory: TempDir) -> Self {
+    pub(crate) fn start_on(directory: TempDir, settings: &[&str]) -> Self {
+        Self::launch(Arc::new(directory), "127.0.0.1:0", settings)
+    }
+
+    /// Kills it in the middle of what it does (SIGKILL) and starts it again where it was.
+    pub(crate) fn kill_and_restart(self, settings: &[&str]) -> Self {
+        let (directory, address) = (Arc::clone(&self.directory), self.address);
+        drop(self);
+        Self::launch(directory, &address.to_string(), settings)
+    }
+
+    fn launch(directory: Arc<TempDir>, listen: &str, settings: &[&str]) -> Self {
         let started = Instant::now();
-        let mut child = command("serve", &directory)
-            .args(["--listen", "127.0.0.1:0", "--allow-http=true"])
+        let mut child = command("serve", directory.path())
+            .args(["--listen", listen, "--allow-http=true"])
             .args(["--allow-networks", "127.0.0.0/8"])
+            .args(settings)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("build fanfare-cli in release first");
+            .expect("build fanfare-cli in the same profile first");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines
             .find_map(|line| {
@@ -52,24 +72,44 @@ impl Server {
             .expect("the server says where it listens");
         let ready_after = started.elapsed();
         std::thread::spawn(move || lines.for_each(drop));
-        let token = command("token", &directory).args(["--company", COMPANY]).output().unwrap();
-        let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
-        Server { child, address, token, ready_after, _directory: directory }
+        let token = token(directory.path());
+        Server { child, address, token, ready_after, directory }
     }
 
     /// Registers an endpoint that hears everything.
     pub(crate) async fn register(&self, url: &str) {
+        self.register_for(COMPANY, &json!({ "url": url, "events": ["*"] })).await;
+    }
+
+    /// Registers an endpoint of some company.
+    pub(crate) async fn register_for(&self, company: &str, endpoint: &Value) {
+        let (status, answer) = self.try_register(company, endpoint).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer:?}");
+    }
+
+    /// Registers an endpoint that may be refused.
+    pub(crate) async fn try_register(
+        &self,
+        company: &str,
+        endpoint: &Value,
+    ) -> (StatusCode, Bytes) {
         let mut client = Client::connect(self.address).await;
-        let body = format!(r#"{{"url":"{url}","events":["*"]}}"#);
-        let path = format!("/v1/companies/{COMPANY}/endpoints");
-        let bearer = self.bearer();
-        let (status, answer) =
-            client.send("POST", &path, &[("authorization", &bearer)], body.into()).await;
-        assert_eq!(status.as_u16(), 201, "{answer:?}");
+        let path = format!("/v1/companies/{company}/endpoints");
+        let (bearer, body) = (self.bearer(), endpoint.to_string());
+        client.send("POST", &path, &[("authorization", &bearer)], body.into()).await
     }
 
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.token)
+    }
+
+    /// Where it keeps everything.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Processor time so far.
@@ -83,29 +123,55 @@ impl Server {
 
     /// Resident memory, in MiB.
     pub(crate) fn resident_mib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+        memory::resident_mib(self.pid()).unwrap()
     }
 }
 
-/// Emits one event and returns the answer.
+/// Emits one event of [`COMPANY`] and returns the answer.
 pub(crate) async fn emit(client: &mut Client, headers: &[(&str, &str)], body: &Bytes) -> Bytes {
-    let (status, answer) = client.send("POST", EVENTS, headers, body.clone()).await;
-    assert_eq!(status.as_u16(), 202, "{answer:?}");
+    emit_for(client, headers, &Post { path: events_of(COMPANY), body: body.clone() }).await
+}
+
+/// An event on its way to the server.
+pub(crate) struct Post {
+    /// Of whose events.
+    pub(crate) path: String,
+    pub(crate) body: Bytes,
+}
+
+/// Emits one event of some company and returns the answer.
+pub(crate) async fn emit_for(client: &mut Client, headers: &[(&str, &str)], post: &Post) -> Bytes {
+    let (status, answer) = client.send("POST", &post.path, headers, post.body.clone()).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer:?}");
     answer
+}
+
+/// The path on which a company emits.
+pub(crate) fn events_of(company: &str) -> String {
+    format!("/v1/companies/{company}/events")
 }
 
 /// The body of an emit.
 pub(crate) fn event_body() -> Bytes {
-    format!(r#"{{"type":"ORDER_CREATED","data":{}}}"#, crate::payload()).into()
+    format!(r#"{{"type":"ORDER_CREATED","data":{}}}"#, payload()).into()
 }
 
-fn command(name: &str, directory: &TempDir) -> Command {
+/// A payload that begins with a number, by which a receiver knows the event again.
+pub(crate) fn numbered_payload(number: u64) -> String {
+    format!(r#"{{"number":{number},{}"#, &payload()[1..])
+}
+
+fn token(directory: &Path) -> String {
+    let role = ["--company", COMPANY, "--role", "superAdmin", "--ttl", "2h"];
+    let token = command("token", directory).args(role).output().unwrap();
+    String::from_utf8(token.stdout).unwrap().trim().to_owned()
+}
+
+fn command(name: &str, directory: &Path) -> Command {
     let this = std::env::current_exe().unwrap();
     let fanfare: PathBuf = this.with_file_name("fanfare");
     let mut command = Command::new(fanfare);
-    command.env_clear().arg(name).arg("--data-dir").arg(directory.path());
+    command.env_clear().arg(name).arg("--data-dir").arg(directory);
     command
 }
 
