@@ -97,6 +97,7 @@ impl Settings {
                 request_timeout,
                 max_payload: values.required("max_payload", value::size)?,
                 retention: values.required("retention", value::some_duration)?,
+                disable_after: values.required("disable_after", value::some_duration)?,
             },
             grace: grace.unwrap_or(request_timeout.saturating_add(GRACE_BEYOND_TIMEOUT)),
             log: values.required("log", log_filter)?,

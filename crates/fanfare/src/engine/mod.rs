@@ -4,6 +4,7 @@ mod deliver;
 mod dispatch;
 mod emit;
 mod finish;
+mod health;
 mod manage;
 mod secrets;
 mod upkeep;
@@ -19,8 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
-use crate::model::Claim;
-use crate::policy::lanes::{Lanes, Limits};
+use crate::policy::lanes::{Lanes, Limits, Turn};
 use crate::policy::retry::RetryPolicy;
 use crate::seal::Seal;
 use crate::send::{GuardPolicy, Transport};
@@ -66,6 +66,8 @@ pub struct Rules {
     pub max_payload: usize,
     /// How long concluded history is kept.
     pub retention: Duration,
+    /// An endpoint is disabled once every attempt has failed for so long.
+    pub disable_after: Duration,
 }
 
 impl Default for Rules {
@@ -75,6 +77,7 @@ impl Default for Rules {
             request_timeout: Duration::from_secs(15),
             max_payload: 256 * 1024,
             retention: Duration::from_hours(30 * 24),
+            disable_after: Duration::from_hours(5 * 24),
         }
     }
 }
@@ -122,7 +125,8 @@ impl Rules {
     fn limits(&self) -> Limits {
         // As long again as the request may take is left for its result to reach the disk.
         let attempt = self.request_timeout.saturating_mul(2);
-        Limits { lease: self.lease(), attempt, ..Limits::default() }
+        let (lease, disable_after) = (self.lease(), self.disable_after);
+        Limits { lease, attempt, disable_after, ..Limits::default() }
     }
 }
 
@@ -248,14 +252,16 @@ impl World {
         let mut lanes = self.lanes();
         let told = tell(&mut lanes);
         let sooner = lanes.sooner();
+        let breakers_open = i64::try_from(lanes.breakers_open()).unwrap_or(i64::MAX);
         drop(lanes);
+        self.metrics.breakers_open.set(breakers_open);
         if sooner {
             self.wake.notify_one();
         }
         told
     }
 
-    fn next_claim(&self) -> Option<Claim> {
+    fn next_claim(&self) -> Option<Turn> {
         if !self.delivers() {
             return None;
         }
