@@ -32,6 +32,9 @@ alter table deliveries add column probes integer not null default 0; -- attempts
 alter table deliveries add column expires_at integer;
 create index deliveries_ordered on deliveries (company_id, endpoint_id, order_key, sequence)
     where state = 0 and order_key is not null;
+-- What may be brought forward as a probe.
+create index deliveries_retrying on deliveries (company_id, endpoint_id, due_at)
+    where state = 0 and attempts > 0;
 create index deliveries_coalesced on deliveries (company_id, endpoint_id, coalesce_key)
     where state = 0 and coalesce_key is not null;
 create index deliveries_lapsing on deliveries (company_id, expires_at)

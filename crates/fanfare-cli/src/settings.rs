@@ -100,6 +100,7 @@ impl Settings {
                 max_payload: values.required("max_payload", value::size)?,
                 retention,
                 payload_retention: payload_retention.unwrap_or(retention),
+                disable_after: values.required("disable_after", value::some_duration)?,
             },
             grace: grace.unwrap_or(request_timeout.saturating_add(GRACE_BEYOND_TIMEOUT)),
             log: values.required("log", log_filter)?,

@@ -20,6 +20,14 @@ pub struct Metrics {
     pub retried: Counter,
     /// Attempts on the wire now.
     pub in_flight: Gauge,
+    /// Endpoints that are left alone now because every attempt fails.
+    pub breakers_open: Gauge,
+    /// Breakers that opened.
+    pub failing: Counter,
+    /// Breakers that closed again.
+    pub recovered: Counter,
+    /// Endpoints disabled without anybody asking for it.
+    pub disabled: Counter,
     /// From accepted to the start of the first attempt.
     pub first_attempt: Histogram,
     /// A whole attempt.
@@ -43,6 +51,10 @@ impl Default for Metrics {
             failed: Counter::default(),
             retried: Counter::default(),
             in_flight: Gauge::default(),
+            breakers_open: Gauge::default(),
+            failing: Counter::default(),
+            recovered: Counter::default(),
+            disabled: Counter::default(),
             first_attempt: histogram(),
             attempt: histogram(),
             fsync: histogram(),
@@ -59,6 +71,7 @@ impl Metrics {
         registry.register("deliveries_failed", "Given up", self.failed.clone());
         registry.register("attempts_retried", "Failed, to be repeated", self.retried.clone());
         registry.register("attempts_in_flight", "On the wire now", self.in_flight.clone());
+        self.register_health(registry);
         registry.register(
             "first_attempt_seconds",
             "From accepted to the start of the first attempt",
@@ -66,6 +79,21 @@ impl Metrics {
         );
         registry.register("attempt_seconds", "A whole attempt", self.attempt.clone());
         registry.register("store_fsync_seconds", "A durable commit", self.fsync.clone());
+    }
+
+    fn register_health(&self, registry: &mut Registry) {
+        registry.register(
+            "endpoints_breaker_open",
+            "Left alone now because every attempt fails",
+            self.breakers_open.clone(),
+        );
+        registry.register("endpoints_failing", "Breakers that opened", self.failing.clone());
+        registry.register("endpoints_recovered", "Breakers that closed", self.recovered.clone());
+        registry.register(
+            "endpoints_disabled",
+            "Given up: answered 410, or failed for days",
+            self.disabled.clone(),
+        );
     }
 }
 

@@ -99,6 +99,12 @@ pub(crate) const TABLE: &[Setting] = &[
         "DURATION",
         "How long SIGTERM waits for attempts in flight; a second signal cuts them",
     ),
+    setting(
+        "disable_after",
+        Value("5d"),
+        "DURATION",
+        "An endpoint is disabled once every attempt has failed for so long",
+    ),
     setting("max_payload", Value("256KiB"), "SIZE", "The largest body of one event"),
     setting("retention", Value("30d"), "DURATION", "How long concluded history is kept"),
     setting(

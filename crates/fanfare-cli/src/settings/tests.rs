@@ -36,6 +36,7 @@ fn without_any_setting_the_documented_defaults_hold() {
     assert_eq!(settings.rules.request_timeout, rules.request_timeout);
     assert_eq!(settings.rules.max_payload, rules.max_payload);
     assert_eq!(settings.rules.retention, rules.retention);
+    assert_eq!(settings.rules.disable_after, rules.disable_after);
     assert_eq!(settings.grace, rules.request_timeout + Duration::from_secs(1));
     assert!(!settings.guard.allow_http && settings.jwt_secret.is_none());
 }

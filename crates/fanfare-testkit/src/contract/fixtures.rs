@@ -127,7 +127,7 @@ pub(super) async fn emit_some(store: &dyn Store, company: CompanyId, count: usiz
 
 /// A lane and how much room it has.
 pub(super) fn wanted(endpoint: &Endpoint, limit: u32) -> Wanted {
-    Wanted { key: lane(endpoint), limit }
+    Wanted { key: lane(endpoint), limit, probe: false }
 }
 
 /// An endpoint's lane.

@@ -1,6 +1,6 @@
 //! Replays and lanes.
 
-use fanfare::model::{DeliveryId, DeliveryState, EndpointChange, Verdict};
+use fanfare::model::{DeliveryId, DeliveryState, EndpointChange, Health, Verdict};
 use fanfare::store::{Lane, LaneKey, Store};
 
 use super::fixtures::{
@@ -76,14 +76,14 @@ pub async fn lanes_are_those_that_wait_and_may_go(store: &dyn Store) {
     store.change_endpoint(company, held.id, &change, NOW).await.unwrap();
     store.delete_endpoint(company, deleted.id, NOW).await.unwrap();
     let mut expected = vec![
-        Lane { key: lane(&claimed), due_at: NOW.plus(LEASE * 2) },
-        Lane { key: lane(&retrying), due_at: retry_at },
+        Lane { key: lane(&claimed), due_at: NOW.plus(LEASE * 2), health: Health::default() },
+        Lane { key: lane(&retrying), due_at: retry_at, health: Health::default() },
     ];
     assert_eq!(store.lanes(None, 10).await.unwrap(), expected);
 
     change.disabled = Some(None);
     store.change_endpoint(company, held.id, &change, NOW).await.unwrap();
-    expected.insert(1, Lane { key: lane(&held), due_at: NOW });
+    expected.insert(1, Lane { key: lane(&held), due_at: NOW, health: Health::default() });
     assert_eq!(store.lanes(None, 10).await.unwrap(), expected);
 }
 

@@ -8,6 +8,9 @@ mod arrivals;
 mod bench;
 mod deaths;
 mod network;
+mod notices;
+mod outages;
+mod paces;
 mod pulse;
 mod retries;
 mod sequence;
@@ -26,6 +29,9 @@ pub use arrivals::*;
 pub use bench::{Bench, DELAYS, LEASE, PAYLOAD, START, SWEEP, event, switched, to_url};
 pub use deaths::*;
 pub use network::{Network, Reply, Sent};
+pub use notices::*;
+pub use outages::*;
+pub use paces::*;
 pub use retries::*;
 pub use sequence::*;
 pub use shares::*;
@@ -90,6 +96,27 @@ macro_rules! road {
             what_waits_longer_than_its_lease_is_not_sent_twice
             a_newcomer_is_next
 
+the_breaker_opens_at_the_tenth_failure_over_a_minute
+            deliveries_are_held_through_an_outage_and_go_out_after_it
+            a_probe_is_a_delivery_brought_forward
+            an_endpoint_is_back_within_a_minute_of_its_recovery
+            an_endpoint_that_fails_for_days_is_disabled_with_the_reason
+            a_restart_keeps_an_open_breaker_open
+            an_endpoint_that_is_sent_elsewhere_begins_anew
+            a_companys_dead_endpoints_do_not_hold_up_its_healthy_one
+
+            retry_after_holds_the_whole_endpoint
+            no_second_sees_more_than_the_rate_limit
+            a_backlog_drains_slowly_at_first_and_never_above_the_pace
+            no_more_are_in_flight_than_the_endpoint_says
+            an_outage_of_one_endpoint_slows_no_other
+
+            operational_endpoints_hear_of_an_outage_and_its_end
+            operational_endpoints_hear_of_deliveries_that_are_given_up
+            operational_endpoints_hear_of_disabled_endpoints
+            what_operational_endpoints_are_to_hear_outlives_a_crash
+            troubles_of_operational_endpoints_are_not_told
+
             a_full_disk_refuses_events_and_takes_results_later
             a_disk_full_for_longer_than_a_lease_costs_no_duplicate
             what_falls_due_while_the_database_is_away_is_sent_later
@@ -126,6 +153,9 @@ mod tests {
             include_str!("deaths.rs"),
             include_str!("shares.rs"),
             include_str!("troubles.rs"),
+            include_str!("outages.rs"),
+            include_str!("paces.rs"),
+            include_str!("notices.rs"),
             include_str!("sequence.rs"),
         ];
         for line in files.iter().flat_map(|file| file.lines()) {

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::engine::World;
-use crate::engine::dispatch::start_senders;
+use crate::engine::dispatch::{give_back, start_senders};
+use crate::engine::{World, health};
 use crate::metrics::Stopwatch;
 use crate::model::{
-    Answer, Attempt, Claim, Disabled, Endpoint, Headers, LaneKey, Outcome, Record, Timestamp,
-    Timing, Verdict,
+    Answer, Attempt, Claim, Headers, LaneKey, Outcome, Record, Timestamp, Timing, Verdict,
 };
-use crate::policy::lanes::Ending;
+use crate::policy::lanes::{Change, Consequence, End, Ending, Pass, Turn};
 use crate::policy::retry;
 use crate::send::{self, Request};
 use crate::store::StoreError;
@@ -26,30 +25,39 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// If the process dies anywhere before the record is on disk, the delivery is claimed again: at
 /// least once, never lost.
-pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
-    let slot = Slot::taken(&world, claim.endpoint.lane());
-    let Some(attempt) = attempt(&world, &claim).await else {
+pub(super) async fn deliver(world: Arc<World>, turn: Turn) {
+    let Turn { claim, pass } = turn;
+    let slot = Slot::taken(&world, pass);
+    let Some(attempt) = attempt(&world, &claim, pass.probe).await else {
         return; // Cut by a stop: nothing is recorded, the next start delivers it.
     };
+    let now = world.clock.now();
     let ending = ending(&attempt.outcome);
-    let unrecorded = slot.end(ending);
-    let withheld = (ending == Ending::Gone).then(|| Withheld(&world, claim.endpoint.lane()));
+    let (unrecorded, consequence) =
+        slot.end(End { ending, at: now, hold: retry::hold(&attempt.outcome, now) });
+    let Consequence { health, change, back } = consequence;
+    let ends = ending == Ending::Gone || matches!(change, Some(Change::GivenUp { .. }));
+    let withheld = ends.then(|| Withheld(&world, pass.key));
+    give_back(&world, back, Duration::ZERO);
     // The lane may go on while the result is on its way to the disk.
     start_senders(&world);
 
-    let now = world.clock.now();
-    let endpoint = &claim.endpoint;
-    let verdict = retry::judge(
-        &world.rules.retry,
-        (attempt.number, endpoint.max_retries),
-        &attempt.outcome,
-        now,
-        world.draw_jitter(),
-    );
-    let record = Record::new(claim, attempt.into(), verdict, now);
-    save(&world, record).await;
+    let verdict = judge(&world, &claim, &attempt, now);
+    let mut record = Record { health, ..Record::new(claim, attempt.into(), verdict, now) };
+    health::draw(&mut record, change);
+    save(&world, record, change).await;
     drop((withheld, unrecorded));
     start_senders(&world);
+}
+
+/// What becomes of the delivery. Probes use up no retries.
+fn judge(world: &World, claim: &Claim, attempt: &Attempt, now: Timestamp) -> Verdict {
+    if attempt.probe {
+        return retry::judge_probe(&attempt.outcome, now);
+    }
+    let counted = attempt.number.saturating_sub(claim.probes);
+    let retries = (counted, claim.endpoint.max_retries);
+    retry::judge(&world.rules.retry, retries, &attempt.outcome, now, world.draw_jitter())
 }
 
 fn ending(outcome: &Outcome) -> Ending {
@@ -62,7 +70,7 @@ fn ending(outcome: &Outcome) -> Ending {
 
 /// Makes the request of this attempt and waits for what becomes of it. `None` when the engine was
 /// told to cut it off.
-async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<Attempt> {
+async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attempt> {
     let started_at = world.clock.now();
     let number = claim.attempts + 1;
     if number == 1 {
@@ -92,7 +100,7 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<Attempt> {
     );
     let url = claim.endpoint.url.to_string();
     let timing = Timing::default();
-    Some(Attempt { number, started_at, duration, timing, probe: false, url, headers, outcome })
+    Some(Attempt { number, started_at, duration, timing, probe, url, headers, outcome })
 }
 
 async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
@@ -104,7 +112,7 @@ async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
 }
 
 /// Brings a result to the disk, however long the store refuses, and draws the consequences.
-async fn save(world: &Arc<World>, record: Record) {
+async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
     let mut refused = None;
     let recorded = loop {
         match world.store.record(record.clone()).await {
@@ -130,11 +138,12 @@ async fn save(world: &Arc<World>, record: Record) {
             let (delivery, endpoint) = (record.claim.delivery, record.claim.endpoint.id);
             tracing::warn!(delivery.id = %delivery, endpoint.id = %endpoint, "given up: {reason}");
         }
+        world.heard(&record, change).await;
     } else {
         let delivery = record.claim.delivery;
         tracing::warn!(delivery.id = %delivery, "a result came too late, or for the second time");
     }
-    tell_lanes(world, &record).await;
+    tell_lanes(world, &record, &recorded.woken);
     drop(refused);
 }
 
@@ -147,31 +156,18 @@ fn count(world: &World, verdict: &Verdict) {
     };
 }
 
-async fn tell_lanes(world: &Arc<World>, record: &Record) {
-    let endpoint = &record.claim.endpoint;
-    match record.verdict {
-        Verdict::Concluded | Verdict::Failed(_) => {}
-        Verdict::RetryAt(due) => world.decide(|lanes| lanes.stored(endpoint.lane(), due)),
-        Verdict::Gone => {
-            tracing::info!(endpoint.id = %endpoint.id, "an endpoint answered 410 and is disabled");
-            // It may have been changed, or enabled again, since the claim was made.
-            match world.store.endpoint(endpoint.company, endpoint.id).await {
-                Ok(Some(present)) => world.tell_lanes(present),
-                Ok(None) => {} // Whoever deleted it has told the lanes.
-                Err(_) => world.tell_lanes(gone(endpoint, record.at)),
-            }
-        }
+/// Tells the lanes what has fallen due by a record, or will.
+fn tell_lanes(world: &World, record: &Record, woken: &[LaneKey]) {
+    if let Verdict::RetryAt(due) = record.verdict {
+        world.decide(|lanes| lanes.stored(record.claim.endpoint.lane(), due));
     }
-}
-
-fn gone(endpoint: &Endpoint, at: Timestamp) -> Endpoint {
-    Endpoint { disabled: Some(Disabled::gone(at)), updated_at: at, ..endpoint.clone() }
+    woken.iter().for_each(|lane| world.look_into(*lane));
 }
 
 /// A place among the attempts in flight. Dropped means given back, also on panic.
 struct Slot {
     world: Arc<World>,
-    lane: LaneKey,
+    pass: Pass,
     ended: bool,
 }
 
@@ -179,14 +175,14 @@ struct Slot {
 struct Unrecorded(Arc<World>);
 
 impl Slot {
-    fn taken(world: &Arc<World>, lane: LaneKey) -> Slot {
-        Slot { world: Arc::clone(world), lane, ended: false }
+    fn taken(world: &Arc<World>, pass: Pass) -> Slot {
+        Slot { world: Arc::clone(world), pass, ended: false }
     }
 
-    fn end(mut self, ending: Ending) -> Unrecorded {
+    fn end(mut self, end: End) -> (Unrecorded, Consequence) {
         self.ended = true;
-        self.world.lanes().ended(self.lane, ending);
-        Unrecorded(Arc::clone(&self.world))
+        let consequence = self.world.decide(|lanes| lanes.ended(self.pass, end));
+        (Unrecorded(Arc::clone(&self.world)), consequence)
     }
 }
 
@@ -195,10 +191,13 @@ impl Drop for Slot {
         if self.ended {
             return;
         }
-        let mut lanes = self.world.lanes();
-        lanes.ended(self.lane, Ending::Badly);
-        lanes.recorded();
-        drop(lanes);
+        let end = End { ending: Ending::Lost, at: self.world.clock.now(), hold: None };
+        let consequence = self.world.decide(|lanes| {
+            let consequence = lanes.ended(self.pass, end);
+            lanes.recorded();
+            consequence
+        });
+        give_back(&self.world, consequence.back, Duration::ZERO);
         if std::thread::panicking() {
             // Nobody else would give the place to the next one.
             start_senders(&self.world);

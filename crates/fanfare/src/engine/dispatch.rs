@@ -28,7 +28,7 @@ impl Engine {
         tokio::pin!(stopped);
         loop {
             let look_again = match fill_lanes(world).await {
-                Ok(next_fill) => next_fill.map_or(next_sweep, |due| due.min(next_sweep)),
+                Ok(next_wake) => next_wake.map_or(next_sweep, |due| due.min(next_sweep)),
                 Err(error) => {
                     tracing::error!(%error, "deliveries cannot be claimed for now");
                     world.clock.now().plus(PAUSE)
@@ -70,8 +70,8 @@ pub(super) fn take_in(
 
 /// Starts a sender for each delivery that may go now.
 pub(super) fn start_senders(world: &Arc<World>) {
-    while let Some(claim) = world.next_claim() {
-        let sender = deliver(Arc::clone(world), claim);
+    while let Some(turn) = world.next_claim() {
+        let sender = deliver(Arc::clone(world), turn);
         world.senders.spawn(sender);
     }
 }
@@ -111,22 +111,23 @@ pub(super) async fn sweep(world: &Arc<World>) -> store::Result<()> {
         let found = world.store.lanes(after, LANES).await?;
         let Some(last) = found.last() else { return Ok(()) };
         after = Some(last.key);
-        let mut lanes = world.lanes();
-        for lane in found {
-            lanes.stored(lane.key, lane.due_at);
-        }
-        drop(lanes);
-        world.wake.notify_one();
+        world.decide(|lanes| {
+            for lane in found {
+                lanes.found(lane.key, lane.due_at, lane.health);
+            }
+        });
     }
 }
 
-/// Fills every lane that has room with what is due. Returns when to do so again.
+/// Fills every lane that has room with what is due, and starts what has waited for time to pass.
+/// Returns when to do so again.
 async fn fill_lanes(world: &Arc<World>) -> store::Result<Option<Timestamp>> {
     loop {
         let now = world.clock.now();
         let rooms = world.lanes().rooms(now, ROOMS);
         if rooms.is_empty() {
-            return Ok(world.lanes().next_fill());
+            start_senders(world);
+            return Ok(world.lanes().next_wake());
         }
         let filled = fill(world, &rooms, now).await;
         if filled.is_err() {
@@ -142,8 +143,8 @@ async fn fill_lanes(world: &Arc<World>) -> store::Result<Option<Timestamp>> {
 }
 
 async fn fill(world: &Arc<World>, rooms: &[Room], now: Timestamp) -> store::Result<()> {
-    let wanted: Vec<Wanted> =
-        rooms.iter().map(|room| Wanted { key: room.key, limit: room.limit }).collect();
+    let wanted = |room: &Room| Wanted { key: room.key, limit: room.limit, probe: room.probe };
+    let wanted: Vec<Wanted> = rooms.iter().map(wanted).collect();
     let got = world.store.claim(&wanted, now, world.lease()).await?;
     let mut held = Vec::new();
     let mut lanes = world.lanes();

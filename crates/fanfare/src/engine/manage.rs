@@ -1,10 +1,9 @@
 //! Companies and endpoints, and what people ask about afterwards.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::engine::finish::finish;
-use crate::engine::{Engine, World, dispatch};
+use crate::engine::{Engine, World};
 use crate::error::{Error, Result};
 use crate::model::{
     Address, Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Disabled, Endpoint,
@@ -203,6 +202,10 @@ impl World {
         let now = self.clock.now();
         let changed = self.store.change_endpoint(company, id, &change, now).await?;
         let endpoint = changed.ok_or_else(|| Error::not_found("endpoint", id))?;
+        let sent_elsewhere = change.url.is_some() || change.disabled == Some(None);
+        if sent_elsewhere && endpoint.health == Health::default() {
+            self.decide(|lanes| lanes.begin_anew(id));
+        }
         self.tell_lanes(endpoint.clone());
         if change.disabled == Some(None) {
             self.look_into(endpoint.lane());
@@ -233,19 +236,6 @@ impl World {
         };
         self.look_into(LaneKey { company, endpoint: replayed.endpoint });
         Ok(replayed)
-    }
-
-    /// Tells the lanes what an endpoint has been changed to.
-    pub(super) fn tell_lanes(self: &Arc<Self>, endpoint: Endpoint) {
-        let now = self.clock.now();
-        let held = self.decide(|lanes| lanes.changed(endpoint, now));
-        dispatch::give_back(self, held, Duration::ZERO);
-    }
-
-    /// Notes that a lane may have something due in the store now.
-    fn look_into(&self, key: LaneKey) {
-        let now = self.clock.now();
-        self.decide(|lanes| lanes.stored(key, now));
     }
 }
 

@@ -4,6 +4,7 @@ mod deliver;
 mod dispatch;
 mod emit;
 mod finish;
+mod health;
 mod manage;
 mod secrets;
 mod upkeep;
@@ -19,8 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
-use crate::model::Claim;
-use crate::policy::lanes::{Lanes, Limits};
+use crate::policy::lanes::{Lanes, Limits, Turn};
 use crate::policy::retry::RetryPolicy;
 use crate::seal::Seal;
 use crate::send::{GuardPolicy, Transport};
@@ -68,6 +68,8 @@ pub struct Rules {
     pub retention: Duration,
     /// How long payloads are kept; not longer than history, whatever is said here.
     pub payload_retention: Duration,
+    /// An endpoint is disabled once every attempt has failed for so long.
+    pub disable_after: Duration,
 }
 
 impl Default for Rules {
@@ -78,6 +80,7 @@ impl Default for Rules {
             max_payload: 256 * 1024,
             retention: Duration::from_hours(30 * 24),
             payload_retention: Duration::from_hours(30 * 24),
+            disable_after: Duration::from_hours(5 * 24),
         }
     }
 }
@@ -125,7 +128,8 @@ impl Rules {
     fn limits(&self) -> Limits {
         // As long again as the request may take is left for its result to reach the disk.
         let attempt = self.request_timeout.saturating_mul(2);
-        Limits { lease: self.lease(), attempt, ..Limits::default() }
+        let (lease, disable_after) = (self.lease(), self.disable_after);
+        Limits { lease, attempt, disable_after, ..Limits::default() }
     }
 }
 
@@ -251,14 +255,16 @@ impl World {
         let mut lanes = self.lanes();
         let told = tell(&mut lanes);
         let sooner = lanes.sooner();
+        let breakers_open = i64::try_from(lanes.breakers_open()).unwrap_or(i64::MAX);
         drop(lanes);
+        self.metrics.breakers_open.set(breakers_open);
         if sooner {
             self.wake.notify_one();
         }
         told
     }
 
-    fn next_claim(&self) -> Option<Claim> {
+    fn next_claim(&self) -> Option<Turn> {
         if !self.delivers() {
             return None;
         }

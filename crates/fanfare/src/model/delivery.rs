@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::{
-    CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Headers, Health, Shape, Timestamp,
+    CompanyId, DeliveryId, Disabled, Endpoint, EndpointId, Event, EventId, Headers, Health, Shape,
+    Timestamp,
 };
 
 /// Where a delivery stands. There is no "sending" state: a claim is a due time one lease ahead.
@@ -186,6 +187,8 @@ pub struct Record {
     pub at: Timestamp,
     /// How the endpoint does from here on; `None` when that did not change.
     pub health: Option<Health>,
+    /// Why the endpoint is given up, if it is.
+    pub disabled: Option<Disabled>,
     /// What operational endpoints are to hear of it.
     pub notices: Vec<Event>,
 }
@@ -193,6 +196,7 @@ pub struct Record {
 impl Record {
     /// A record of an attempt after which the endpoint does as before.
     pub fn new(claim: Claim, attempt: Arc<Attempt>, verdict: Verdict, at: Timestamp) -> Self {
-        Record { claim, attempt, verdict, at, health: None, notices: Vec::new() }
+        let (health, disabled, notices) = (None, None, Vec::new());
+        Record { claim, attempt, verdict, at, health, disabled, notices }
     }
 }

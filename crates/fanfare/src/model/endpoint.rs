@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::model::{CompanyId, EndpointId, EventType, Subscription, Timestamp};
+use crate::model::{CompanyId, EndpointId, Event, Subscription, Timestamp};
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +185,11 @@ impl Disabled {
     /// The endpoint said that it is gone for good (RFC 9110, section 15.5.11).
     pub fn gone(at: Timestamp) -> Self {
         Disabled { at, reason: "the endpoint answered 410 Gone".to_owned() }
+    }
+
+    /// Every attempt has failed for longer than anybody waits.
+    pub fn failing(since: Timestamp, at: Timestamp) -> Self {
+        Disabled { at, reason: format!("every attempt since {since} has failed") }
     }
 }
 
@@ -380,12 +385,15 @@ impl Listeners {
         Listeners { by_pattern }
     }
 
-    /// Every endpoint that hears of this type, each once, in the order of their ids.
-    pub fn of(&self, event_type: &EventType) -> Vec<Arc<Endpoint>> {
-        let mut hearing: Vec<Arc<Endpoint>> = event_type
+    /// Every endpoint that hears of this event, each once, in the order of their ids. Operational
+    /// endpoints hear of operational events and of nothing else; the others never do.
+    pub fn of(&self, event: &Event) -> Vec<Arc<Endpoint>> {
+        let mut hearing: Vec<Arc<Endpoint>> = event
+            .event_type
             .patterns()
             .filter_map(|pattern| self.by_pattern.get(&pattern))
             .flatten()
+            .filter(|endpoint| endpoint.operational == event.operational)
             .cloned()
             .collect();
         hearing.sort_by_key(|endpoint| endpoint.id);

@@ -40,6 +40,35 @@ pub const CATALOGUE: &[Known] = &[
     known("CUSTOMER_CREATED", "customer.created", "A customer signed up."),
 ];
 
+/// What operational endpoints hear of. To add one, add one line to [`Notice::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Every attempt of an endpoint has failed for a while.
+    Failing,
+    /// An endpoint that was failing is back.
+    Recovered,
+    /// An endpoint was disabled without anybody asking for it.
+    Disabled,
+    /// A delivery was given up after its retries.
+    Exhausted,
+}
+
+impl Notice {
+    /// Every notice with its event type and when it is told.
+    pub const ALL: [(Notice, &'static str, &'static str); 4] = [
+        (Notice::Failing, "endpoint.failing", "Every attempt to reach an endpoint fails."),
+        (Notice::Recovered, "endpoint.recovered", "An endpoint that was failing is back."),
+        (Notice::Disabled, "endpoint.disabled", "An endpoint answered 410, or failed for days."),
+        (Notice::Exhausted, "delivery.exhausted", "A delivery was given up after its retries."),
+    ];
+
+    /// Its event type.
+    pub fn event_type(self) -> EventType {
+        let named = Self::ALL.iter().find(|(notice, ..)| *notice == self);
+        EventType(named.map_or("", |(_, name, _)| name).to_owned())
+    }
+}
+
 impl EventType {
     /// The stored spelling: dotted for the documented ones.
     pub fn as_str(&self) -> &str {
@@ -142,6 +171,13 @@ mod tests {
             let event_type: EventType = known.name.parse().unwrap();
             assert_eq!(known.constant.parse(), Ok(event_type.clone()));
             assert_eq!((event_type.as_str(), event_type.constant()), (known.name, known.constant));
+        }
+    }
+
+    #[test]
+    fn every_notice_is_an_event_type() {
+        for (notice, name, _) in Notice::ALL {
+            assert_eq!(name.parse(), Ok(notice.event_type()));
         }
     }
 

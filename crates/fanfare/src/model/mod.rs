@@ -17,7 +17,7 @@ pub use endpoint::{
     Ordering, PreviousSecret, SealedSecret, Shape,
 };
 pub use event::Event;
-pub use event_type::{CATALOGUE, EventType, Known, Subscription};
+pub use event_type::{CATALOGUE, EventType, Known, Notice, Subscription};
 pub use headers::Headers;
 pub use id::{CompanyId, DeliveryId, EndpointId, EventId};
 pub use page::{

@@ -1,4 +1,6 @@
 //! Decisions. Pure functions of their arguments: no I/O, no clock, no randomness.
 
+pub mod breaker;
 pub mod lanes;
+pub mod pace;
 pub mod retry;

@@ -53,6 +53,23 @@ pub fn judge(
     Verdict::RetryAt(now.plus(delay.max(asked.unwrap_or_default())))
 }
 
+/// Judges a probe: a failure uses up no retry, and the delivery waits for the next probe.
+pub fn judge_probe(outcome: &Outcome, now: Timestamp) -> Verdict {
+    match outcome {
+        Outcome::Answered(Answer { status: 200..=299, .. }) => Verdict::Concluded,
+        Outcome::Answered(Answer { status: 410, .. }) => Verdict::Gone,
+        _ => Verdict::RetryAt(now),
+    }
+}
+
+/// Until when an endpoint asks to be left alone: `429` and `503` with a `Retry-After` speak for the
+/// whole endpoint, not for one delivery.
+pub fn hold(outcome: &Outcome, now: Timestamp) -> Option<Timestamp> {
+    let Outcome::Answered(answer @ Answer { status: 429 | 503, .. }) = outcome else { return None };
+    let asked = retry_after(answer, now)?;
+    (!asked.is_zero()).then(|| now.plus(asked))
+}
+
 /// What was wrong with an outcome, in a few words; for a 2xx, its status.
 pub fn describe(outcome: &Outcome) -> String {
     match outcome {
@@ -150,6 +167,33 @@ mod tests {
         ] {
             let verdict = judge(&policy(), (1, 3), &answered(503, Some(asked)), NOW, 0.0);
             assert_eq!(verdict, in_secs(waited_secs), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_failed_probe_is_due_again_at_once_and_uses_up_no_retry() {
+        assert_eq!(judge_probe(&answered(500, Some("90")), NOW), Verdict::RetryAt(NOW));
+        assert_eq!(judge_probe(&answered(204, None), NOW), Verdict::Concluded);
+        assert_eq!(judge_probe(&answered(410, None), NOW), Verdict::Gone);
+        let silence = Outcome::NoAnswer { reason: "timeout: no answer".into() };
+        assert_eq!(judge_probe(&silence, NOW), Verdict::RetryAt(NOW));
+    }
+
+    #[test]
+    fn only_429_and_503_with_a_time_hold_the_endpoint() {
+        for (status, asked, held_secs) in [
+            (429, Some("30"), Some(30)),
+            (503, Some("30"), Some(30)),
+            (503, Some("Tue, 14 Nov 2023 22:14:20 GMT"), Some(60)),
+            (429, Some("999999"), Some(24 * 60 * 60)),
+            (429, Some("0"), None),
+            (429, Some("soon"), None),
+            (503, None, None),
+            (500, Some("30"), None),
+            (200, Some("30"), None),
+        ] {
+            let expected = held_secs.map(|secs| NOW.plus(Duration::from_secs(secs)));
+            assert_eq!(hold(&answered(status, asked), NOW), expected, "{status} {asked:?}");
         }
     }
 

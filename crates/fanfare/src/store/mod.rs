@@ -21,8 +21,8 @@ use crate::metrics::Metrics;
 pub use crate::model::LaneKey;
 use crate::model::{
     Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
-    EndpointChange, EndpointId, EndpointList, Event, EventId, History, Page, Record, SealedSecret,
-    Timestamp,
+    EndpointChange, EndpointId, EndpointList, Event, EventId, Health, History, Page, Record,
+    SealedSecret, Timestamp,
 };
 
 /// Everything the engine keeps. An internal seam: it may change in any release.
@@ -86,14 +86,17 @@ pub trait Queue: Send + Sync {
     async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
 
     /// Stores an event together with one delivery for each enabled endpoint of its company that
-    /// listens to its type, and the company when that is new. A delivery whose endpoint
+    /// listens to its type, and the company when that is new. Operational endpoints hear of
+    /// operational events and of nothing else, and nobody else hears of those. A delivery whose endpoint
     /// `admission` lets in is claimed at birth (due one lease after the event's `created_at`,
     /// fence 1); any other is due at `created_at`.
     async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted>;
 
     /// For each lane wanted, claims up to its limit of due deliveries, the longest due first, and
     /// moves their due time to `now + lease`. Nothing is claimed of a disabled or deleted
-    /// endpoint, and no delivery is claimed twice before its lease ends.
+    /// endpoint, and no delivery is claimed twice before its lease ends. When nothing of a lane is
+    /// due that is wanted for a probe, one delivery that waits for a retry is claimed before its
+    /// time: the one that is due next, never one that was not tried yet or is parked.
     async fn claim(
         &self,
         wanted: &[Wanted],
@@ -106,6 +109,11 @@ pub trait Queue: Send + Sync {
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
     /// under it changes nothing.
+    ///
+    /// What is applied also brings along how the endpoint does, unless it is sent elsewhere by now;
+    /// disables it, if it is given up; and has each notice accepted as an event of its own, for
+    /// the operational endpoints that listen to its type: due at once and unclaimed, their lanes
+    /// woken. A notice that nobody hears is not stored.
     async fn record(&self, record: Record) -> Result<Recorded>;
 
     /// Gives claims back unused: what still holds is due at `now`.
@@ -120,8 +128,8 @@ pub trait Queue: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Delivery>>;
 
-    /// The lanes that have waiting deliveries and an endpoint that is enabled, in the order of
-    /// company and endpoint, after the one named. Costs a seek for each lane, however long it is.
+    /// The lanes that have waiting deliveries and an endpoint that is enabled, with how that does,
+    /// in the order of company and endpoint, after the one named. Costs a seek for each lane, however long it is.
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>>;
 }
 
@@ -261,6 +269,8 @@ pub struct Lane {
     pub key: LaneKey,
     /// The earliest due time in it.
     pub due_at: Timestamp,
+    /// How its endpoint does.
+    pub health: Health,
 }
 
 /// A lane that has room.
@@ -270,6 +280,8 @@ pub struct Wanted {
     pub key: LaneKey,
     /// For how many more.
     pub limit: u32,
+    /// Whether one that waits for a retry may be brought forward when nothing is due.
+    pub probe: bool,
 }
 
 /// How far a walk through what is old has come: behind this id of this company.

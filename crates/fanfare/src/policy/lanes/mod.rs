@@ -5,77 +5,41 @@
 //! deliveries; whatever else waits stays in the store, and the lane knows only when the earliest of
 //! it falls due. Companies take turns, and within a company its endpoints, so that neither a loud
 //! company nor an endpoint with a backlog keeps the others waiting. A lane may have as many
-//! attempts in flight as its cap, which grows by one with each success and halves with each
+//! attempts in flight as its cap, which grows by one with each quick success and halves with each
 //! failure: an endpoint that hangs soon holds one sender, not all. Attempts in flight and bytes in
-//! memory are shared in the same way: nobody takes more than is left free for the others.
+//! memory are shared in the same way: nobody takes more than is left free for the others. What
+//! hangs longer than a second gives its place back and is counted apart.
+//!
+//! A lane may have to wait for time to pass: for its pace, for the end of a hold that its endpoint
+//! asked for, for the next probe while its breaker is open. While it is shut its deliveries are the
+//! store's, and nothing of them is used up.
 
+mod ending;
+mod fill;
 mod lane;
+mod limits;
 mod recent;
+mod starts;
 #[cfg(test)]
 mod tests;
 mod turns;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::model::{Claim, Endpoint, EndpointId, LaneKey, Timestamp};
+use crate::model::{Claim, Endpoint, EndpointId, Health, LaneKey, Timestamp};
 use lane::{Lane, Waiting};
 use recent::Recent;
+use starts::Starts;
 use turns::Turns;
 
-pub use lane::Ending;
-
-/// How much at once.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Attempts in flight altogether.
-    pub in_flight: usize,
-    /// Attempts in flight for one endpoint.
-    pub lane_in_flight: u32,
-    /// The same for an endpoint that is not known yet: one more with each success, so that those
-    /// that answer soon have their share, and many that hang at once do not take that of others.
-    pub lane_in_flight_at_start: u32,
-    /// Claims held in memory for one endpoint.
-    pub window: usize,
-    /// Payload bytes held in memory by all windows. A lane that holds as much as is left of them
-    /// takes nothing more; one that holds nothing may always take something.
-    pub window_bytes: usize,
-    /// How long a claim holds.
-    pub lease: Duration,
-    /// The longest that an attempt takes until its result is on disk. A claim whose lease may end
-    /// before that is not sent any more: the store hands it out again.
-    pub attempt: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            in_flight: 512,
-            lane_in_flight: 64,
-            lane_in_flight_at_start: 2,
-            window: 1024,
-            window_bytes: 64 << 20,
-            lease: Duration::from_mins(10),
-            attempt: Duration::from_secs(30),
-        }
-    }
-}
+pub use ending::{Change, Consequence, End, Ending, Pass, Standing, Turn};
+pub use fill::Room;
+pub use limits::Limits;
 
 /// Results that wait for the disk, as a multiple of attempts in flight, beyond which nothing new
 /// is sent: a disk that is full must not fill the memory.
 const UNRECORDED_FACTOR: usize = 4;
-/// Claims asked of the store at once: others wait while it makes them.
-const CLAIMS_AT_ONCE: usize = 2048;
-
-/// A lane to fill from the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Its name.
-    pub key: LaneKey,
-    /// For how many claims.
-    pub limit: u32,
-}
 
 /// All lanes of one engine.
 #[derive(Debug)]
@@ -83,14 +47,23 @@ pub struct Lanes {
     limits: Limits,
     lanes: HashMap<EndpointId, Lane>,
     turns: Turns,
+    starts: Starts,
     recent: Recent,
-    /// Lanes with room, by when the earliest delivery in the store falls due.
+    /// Lanes with room, by when the store is to be asked for more of them.
     due: BTreeSet<(Timestamp, EndpointId)>,
-    /// Whether a lane wants filling earlier than was known.
-    sooner: bool,
+    /// Lanes that wait for time to pass.
+    timers: BTreeSet<(Timestamp, EndpointId)>,
+    /// When [`Lanes::next_wake`] said that there will be something to do.
+    announced: Option<Timestamp>,
+    /// Whether somebody's turn waits for a place.
+    crowded: bool,
+    /// The newest moment that was heard of.
+    now: Timestamp,
+    /// Attempts in flight that are not slow.
     in_flight: usize,
     unrecorded: usize,
     window_bytes: usize,
+    breakers_open: usize,
 }
 
 impl Lanes {
@@ -100,25 +73,29 @@ impl Lanes {
             limits,
             lanes: HashMap::new(),
             turns: Turns::default(),
+            starts: Starts::default(),
             recent: Recent::default(),
             due: BTreeSet::new(),
-            sooner: false,
+            timers: BTreeSet::new(),
+            announced: None,
+            crowded: false,
+            now: Timestamp::default(),
             in_flight: 0,
             unrecorded: 0,
             window_bytes: 0,
+            breakers_open: 0,
         }
     }
 
     /// May a delivery that is made now be claimed at birth? Not when earlier ones of its endpoint
-    /// still wait in the store, nor when the window is full.
+    /// still wait in the store, nor when the lane is shut or its window is full.
     pub fn admits(&self, endpoint: EndpointId, now: Timestamp) -> bool {
         let Some(lane) = self.lanes.get(&endpoint) else { return true };
-        let behind = lane.filling || lane.store_due.is_some_and(|due| due <= now);
-        !behind && lane.window.len() < self.limits.window && lane.bytes <= self.bytes_left()
+        lane.admits(now, &self.limits) && lane.bytes <= self.bytes_left()
     }
 
-    /// Takes in a delivery that was claimed at `since`. Returns it when its endpoint is disabled by
-    /// now.
+    /// Takes in a delivery that was claimed at `since`. Returns it when nothing is sent to its
+    /// endpoint by now, or for a while.
     pub fn claimed(&mut self, mut claim: Claim, since: Timestamp) -> Option<Claim> {
         if let Some(present) = self.recent.newer_than(&claim.endpoint) {
             claim.endpoint = Arc::clone(present);
@@ -126,59 +103,124 @@ impl Lanes {
         if claim.endpoint.disabled.is_some() {
             return Some(claim);
         }
-        self.window_bytes += claim.event.payload.len();
-        let lane = self.lane(claim.endpoint.lane());
-        let endpoint = lane.key.endpoint;
-        lane.bytes += claim.event.payload.len();
+        let key = claim.endpoint.lane();
+        self.meet(key, claim.endpoint.health, since);
+        let Some(lane) = self.lanes.get_mut(&key.endpoint) else { return Some(claim) };
+        lane.agree(&claim.endpoint, &self.limits);
+        if lane.turns_away(since, &self.limits) {
+            self.forget_if_idle(key.endpoint);
+            return Some(claim);
+        }
+        let bytes = claim.event.payload.len();
+        lane.bytes += bytes;
         lane.window.push_back(Waiting { since, claim });
-        self.queue(endpoint);
+        self.window_bytes += bytes;
+        self.queue(key.endpoint);
         None
     }
 
-    /// Notes that something of this lane, in the store, falls due at `due_at`.
-    pub fn stored(&mut self, key: LaneKey, due_at: Timestamp) {
-        let lane = self.lane(key);
-        if lane.store_due.is_none_or(|due| due_at < due) {
-            let was = lane.store_due.replace(due_at);
-            if let Some(was) = was {
-                self.due.remove(&(was, key.endpoint));
-            }
+    /// Since this was last asked, has it come about that there is something to do earlier than
+    /// [`Lanes::next_wake`] said? Then whoever fills the lanes must look again.
+    pub fn sooner(&mut self) -> bool {
+        let wake = self.wake();
+        let sooner = wake.is_some_and(|wake| self.announced.is_none_or(|known| wake < known));
+        if sooner {
+            self.announced = wake;
         }
-        self.wait_for_store(key.endpoint);
+        sooner
     }
 
-    /// Since this was last asked, has it come about that a lane wants filling earlier than
-    /// [`Lanes::next_fill`] said? Then whoever fills them must look again.
-    pub fn sooner(&mut self) -> bool {
-        std::mem::take(&mut self.sooner)
+    /// When a lane next wants filling or may send again; `None` when none does.
+    pub fn next_wake(&mut self) -> Option<Timestamp> {
+        self.announced = self.wake();
+        self.announced
+    }
+
+    fn wake(&self) -> Option<Timestamp> {
+        let first =
+            |waiting: &BTreeSet<(Timestamp, EndpointId)>| waiting.first().map(|(at, _)| *at);
+        let place = self.crowded.then(|| self.starts.next_slow_at(self.limits.slow_in_flight));
+        [first(&self.due), first(&self.timers), place.flatten()].into_iter().flatten().min()
     }
 
     /// The next delivery to send, if any lane may send one. It is in flight from here on.
-    pub fn next_claim(&mut self, now: Timestamp) -> Option<Claim> {
+    pub fn next_claim(&mut self, now: Timestamp) -> Option<Turn> {
+        self.tick(now);
+        self.crowded = false;
         if self.unrecorded >= self.limits.in_flight * UNRECORDED_FACTOR {
             return None;
         }
         loop {
             let free = self.limits.in_flight.saturating_sub(self.in_flight);
-            let endpoint = self.turns.next(free)?;
-            if let Some(claim) = self.take_from(endpoint, now) {
-                return Some(claim);
+            let Some(endpoint) = self.turns.next(free) else {
+                self.crowded = self.turns.wait();
+                return None;
+            };
+            if let Some(turn) = self.take_from(endpoint) {
+                return Some(turn);
             }
         }
     }
 
-    /// An attempt has ended; its result goes to the disk now.
-    pub fn ended(&mut self, key: LaneKey, ending: Ending) {
-        self.in_flight -= 1;
-        self.unrecorded += 1;
-        self.turns.ended(key.company);
-        let Some(lane) = self.lanes.get_mut(&key.endpoint) else { return };
-        lane.ended(ending, self.limits.lane_in_flight);
-        self.queue(key.endpoint);
-        self.forget_if_idle(key.endpoint);
+    /// Time has passed: attempts have become slow ones, lanes need wait no longer.
+    fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+        while let Some(company) = self.starts.next_slow(self.limits.slow_in_flight, now) {
+            self.in_flight -= 1;
+            self.turns.ended(company);
+        }
+        while let Some(&(at, endpoint)) = self.timers.first() {
+            if at > now {
+                return;
+            }
+            self.timers.pop_first();
+            if let Some(lane) = self.lanes.get_mut(&endpoint) {
+                lane.timer = None;
+            }
+            self.queue(endpoint);
+            self.forget_if_idle(endpoint);
+        }
     }
 
-    /// What follows from [`Ending::Gone`] is on disk, or given up.
+    /// An attempt has ended; its result goes to the disk now.
+    pub fn ended(&mut self, pass: Pass, end: End) -> Consequence {
+        self.now = end.at;
+        self.unrecorded += 1;
+        if !self.starts.end(pass.number) {
+            self.in_flight -= 1;
+            self.turns.ended(pass.key.company);
+        }
+        let endpoint = pass.key.endpoint;
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return Consequence::default() };
+        lane.ended(end.ending, end.at.since(pass.began_at), &self.limits);
+        let mut consequence = Consequence::default();
+        // What was begun before it began anew says nothing about what it is now.
+        if pass.life == lane.life {
+            consequence = self.judge(&pass, &end);
+        }
+        self.queue(endpoint);
+        self.wait_for_store(endpoint);
+        self.forget_if_idle(endpoint);
+        consequence
+    }
+
+    fn judge(&mut self, pass: &Pass, end: &End) -> Consequence {
+        let endpoint = pass.key.endpoint;
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return Consequence::default() };
+        let change = lane.judge(pass, end, &self.limits);
+        let health = lane.news(end.at);
+        match change {
+            Some(Change::Opened { .. }) => self.breakers_open += 1,
+            Some(Change::Closed { .. }) => self.breakers_open -= 1,
+            // Nothing more is sent until that is on disk, or given up.
+            Some(Change::GivenUp { .. }) => lane.cap = 0,
+            None => {}
+        }
+        let back = if lane.lets_go(end.at) { self.empty(endpoint) } else { Vec::new() };
+        Consequence { health, change, back }
+    }
+
+    /// What follows from [`Ending::Gone`] or [`Change::GivenUp`] is on disk, or given up.
     pub fn resume(&mut self, key: LaneKey) {
         let Some(lane) = self.lanes.get_mut(&key.endpoint) else { return };
         lane.cap = lane.cap.max(1);
@@ -191,93 +233,50 @@ impl Lanes {
         self.unrecorded -= 1;
     }
 
-    /// The store refuses a result for now. Until [`Lanes::settled`] the lane is not filled: the
-    /// delivery, whose lease may end meanwhile, would be sent again.
-    pub fn refused(&mut self, key: LaneKey) {
-        let lane = self.lane(key);
-        lane.refused += 1;
-        if let Some(due) = lane.store_due {
-            self.due.remove(&(due, key.endpoint));
-        }
-    }
-
-    /// A result that the store had refused is on disk, or given up.
-    pub fn settled(&mut self, key: LaneKey) {
-        self.lane(key).refused -= 1;
-        self.wait_for_store(key.endpoint);
-        self.forget_if_idle(key.endpoint);
-    }
-
-    /// Up to `limit` lanes to fill with what is due by now. Each counts as being filled until
-    /// [`Lanes::filled`].
-    pub fn rooms(&mut self, now: Timestamp, limit: usize) -> Vec<Room> {
-        self.recent.tidy(now);
-        let bytes_left = self.bytes_left();
-        let mut claims_left = CLAIMS_AT_ONCE;
-        let mut rooms = Vec::new();
-        while rooms.len() < limit && claims_left > 0 {
-            let Some(&(due, endpoint)) = self.due.first() else { break };
-            if due > now {
-                break;
-            }
-            self.due.pop_first();
-            let Some(lane) = self.lanes.get_mut(&endpoint) else { continue };
-            if lane.bytes > bytes_left {
-                continue; // It comes back when it has sent something.
-            }
-            lane.filling = true;
-            lane.store_due = None;
-            let room = self.limits.window.saturating_sub(lane.window.len()).min(claims_left);
-            claims_left -= room;
-            rooms.push(Room { key: lane.key, limit: u32::try_from(room).unwrap_or(u32::MAX) });
-        }
-        rooms
-    }
-
-    /// A lane has been asked for; what it got was handed to [`Lanes::claimed`]. `next_due` is when
-    /// the earliest of the rest falls due.
-    pub fn filled(&mut self, key: LaneKey, next_due: Option<Timestamp>) {
-        self.lane(key).filling = false;
-        if let Some(due) = next_due {
-            self.stored(key, due);
-        }
-        self.wait_for_store(key.endpoint);
-        self.forget_if_idle(key.endpoint);
-    }
-
-    /// When a lane next wants filling; `None` when none does.
-    pub fn next_fill(&self) -> Option<Timestamp> {
-        self.due.first().map(|(due, _)| *due)
-    }
-
     /// An endpoint was changed, disabled included: its waiting deliveries go by what it is now.
     /// Returns the claims to give back.
     pub fn changed(&mut self, endpoint: Endpoint, now: Timestamp) -> Vec<Claim> {
         let endpoint = Arc::new(endpoint);
+        self.now = now;
         self.recent.tidy(now);
         self.recent.note(&endpoint, now);
         let Some(lane) = self.lanes.get_mut(&endpoint.id) else { return Vec::new() };
+        let mut back = Vec::new();
         if endpoint.disabled.is_none() {
             for waiting in &mut lane.window {
                 waiting.claim.endpoint = Arc::clone(&endpoint);
             }
-            return Vec::new();
+            lane.agree(&endpoint, &self.limits);
+            self.queue(endpoint.id);
+        } else {
+            back = self.empty(endpoint.id);
+            self.begin_anew(endpoint.id);
         }
-        self.window_bytes -= std::mem::take(&mut lane.bytes);
-        let held = lane.window.drain(..).map(|waiting| waiting.claim).collect();
         self.wait_for_store(endpoint.id);
         self.forget_if_idle(endpoint.id);
-        held
+        back
+    }
+
+    /// An endpoint is sent elsewhere from here on, or was enabled: what is known of its health is
+    /// forgotten.
+    pub fn begin_anew(&mut self, endpoint: EndpointId) {
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return };
+        self.breakers_open -= usize::from(lane.breaker.is_open());
+        lane.begin_anew();
+        self.queue(endpoint);
+        self.wait_for_store(endpoint);
+        self.forget_if_idle(endpoint);
     }
 
     /// Everything that is claimed and not in flight, to give back at the end.
     pub fn clear(&mut self) -> Vec<Claim> {
         self.turns.clear();
         self.due.clear();
+        self.timers.clear();
         self.window_bytes = 0;
         let windows = self.lanes.values_mut().flat_map(|lane| {
-            lane.queued = false;
-            lane.bytes = 0;
+            (lane.queued, lane.bytes) = (false, 0);
+            (lane.asks_at, lane.timer) = (None, None);
             lane.window.drain(..)
         });
         windows.map(|waiting| waiting.claim).collect()
@@ -286,10 +285,22 @@ impl Lanes {
     /// Since when the oldest delivery that could be sent has been waiting. Looks at every lane.
     pub fn oldest_due(&self, now: Timestamp) -> Option<Timestamp> {
         let oldest = |lane: &Lane| {
-            let stored = lane.store_due.filter(|due| *due <= now);
+            let stored = lane.store_due.filter(|due| *due <= now && lane.shut_until() <= now);
             stored.into_iter().chain(lane.window.front().map(|waiting| waiting.since)).min()
         };
         self.lanes.values().filter_map(oldest).min()
+    }
+
+    /// What a lane does and waits for now.
+    pub fn standing(&self, endpoint: EndpointId, now: Timestamp) -> Standing {
+        self.lanes
+            .get(&endpoint)
+            .map_or_else(Standing::default, |lane| lane.standing(now, &self.limits))
+    }
+
+    /// How many endpoints are left alone because every attempt fails.
+    pub fn breakers_open(&self) -> usize {
+        self.breakers_open
     }
 
     fn lane(&mut self, key: LaneKey) -> &mut Lane {
@@ -297,19 +308,25 @@ impl Lanes {
         self.lanes.entry(key.endpoint).or_insert_with(|| Lane::new(key, cap))
     }
 
+    fn meet(&mut self, key: LaneKey, health: Health, now: Timestamp) {
+        let open = self.lane(key).meet(health, now);
+        self.breakers_open += usize::from(open);
+    }
+
     fn bytes_left(&self) -> usize {
         self.limits.window_bytes.saturating_sub(self.window_bytes)
     }
 
     /// A delivery of the lane whose turn it is, unless that can send none by now.
-    fn take_from(&mut self, endpoint: EndpointId, now: Timestamp) -> Option<Claim> {
+    fn take_from(&mut self, endpoint: EndpointId) -> Option<Turn> {
+        let now = self.now;
         let lane = self.lanes.get_mut(&endpoint)?;
         let company = lane.key.company;
         lane.queued = false;
-        // The cap may have shrunk since the lane got its place.
-        let may_send = lane.in_flight < lane.cap;
-        let claim = if may_send { self.take_fresh(endpoint, now) } else { None };
-        if claim.is_some() {
+        // It may have been shut, or its cap may have shrunk, since it got its place.
+        let may_send = lane.has_place() && lane.opens_at() <= now;
+        let turn = if may_send { self.take_fresh(endpoint) } else { None };
+        if turn.is_some() {
             self.in_flight += 1;
             self.turns.began(company);
         } else {
@@ -318,53 +335,77 @@ impl Lanes {
         self.queue(endpoint);
         self.wait_for_store(endpoint);
         self.forget_if_idle(endpoint);
-        claim
+        turn
     }
 
     /// The first of a window whose lease outlasts its attempt. What came too late is left to the
     /// store, where it is due when its lease ends.
-    fn take_fresh(&mut self, endpoint: EndpointId, now: Timestamp) -> Option<Claim> {
+    fn take_fresh(&mut self, endpoint: EndpointId) -> Option<Turn> {
+        let now = self.now;
         loop {
             let lane = self.lanes.get_mut(&endpoint)?;
             let Waiting { since, claim } = lane.window.pop_front()?;
             lane.bytes -= claim.event.payload.len();
             self.window_bytes -= claim.event.payload.len();
             let lease_end = since.plus(self.limits.lease);
+            let (key, life) = (lane.key, lane.life);
             if now.plus(self.limits.attempt) <= lease_end {
-                lane.in_flight += 1;
-                return Some(claim);
+                let probe = lane.begin(now);
+                let number = self.starts.begin(key.company, now);
+                return Some(Turn {
+                    claim,
+                    pass: Pass { key, probe, began_at: now, number, life },
+                });
             }
-            let key = lane.key;
             self.stored(key, lease_end);
         }
     }
 
-    /// Gives a lane its place in the turns, if it can send and has none.
+    /// Takes a window's claims out, to give them back.
+    fn empty(&mut self, endpoint: EndpointId) -> Vec<Claim> {
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return Vec::new() };
+        self.window_bytes -= std::mem::take(&mut lane.bytes);
+        lane.window.drain(..).map(|waiting| waiting.claim).collect()
+    }
+
+    /// Gives a lane its place in the turns, if it can send and has none, or lets it wait for when
+    /// it can.
     fn queue(&mut self, endpoint: EndpointId) {
         let Some(lane) = self.lanes.get_mut(&endpoint) else { return };
-        if lane.queued || lane.window.is_empty() || lane.in_flight >= lane.cap {
+        if lane.queued || lane.window.is_empty() || !lane.has_place() {
             return;
+        }
+        let opens_at = lane.opens_at();
+        if opens_at > self.now {
+            return self.look_again(endpoint, opens_at);
         }
         lane.queued = true;
         self.turns.queue(lane.key);
     }
 
-    /// Lets a lane with room wait for what it has in the store. A window is filled again once it is
-    /// half empty, so that one question brings many answers.
-    fn wait_for_store(&mut self, endpoint: EndpointId) {
-        let Some(lane) = self.lanes.get(&endpoint) else { return };
-        let Some(due) = lane.store_due else { return };
-        if lane.filling || lane.refused > 0 || lane.window.len() > self.limits.window / 2 {
+    /// Lets a lane be looked at again once it is that late.
+    fn look_again(&mut self, endpoint: EndpointId, at: Timestamp) {
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return };
+        if lane.timer == Some(at) || at == Timestamp(i64::MAX) {
             return;
         }
-        let inserted = self.due.insert((due, endpoint));
-        self.sooner |= inserted && self.due.first() == Some(&(due, endpoint));
+        if let Some(earlier) = lane.timer.replace(at) {
+            self.timers.remove(&(earlier, endpoint));
+        }
+        self.timers.insert((at, endpoint));
     }
 
-    /// A lane with nothing to do costs no memory.
+    /// A lane with nothing to do costs no memory once there is nothing to remember of it.
     fn forget_if_idle(&mut self, endpoint: EndpointId) {
-        if self.lanes.get(&endpoint).is_some_and(Lane::is_idle) {
-            self.lanes.remove(&endpoint);
+        let Some(lane) = self.lanes.get(&endpoint).filter(|lane| lane.is_idle()) else { return };
+        let remembered_until = lane.remembered_until();
+        if remembered_until > self.now {
+            return self.look_again(endpoint, remembered_until);
+        }
+        if let Some(lane) = self.lanes.remove(&endpoint)
+            && let Some(at) = lane.timer
+        {
+            self.timers.remove(&(at, endpoint));
         }
     }
 }

@@ -54,6 +54,11 @@ impl Turns {
         None
     }
 
+    /// Does anybody wait for a place?
+    pub(super) fn wait(&self) -> bool {
+        !self.line.is_empty()
+    }
+
     /// The lane whose turn it was had nothing to send.
     pub(super) fn passed(&mut self, company: CompanyId) {
         self.forget_if_idle(company);

@@ -33,8 +33,9 @@ const KNOWN: &str = "
 const LISTENERS: &str = concat!(
     "select q.n, ",
     endpoint_columns!(),
-    " from unnest($1::int[], $2::uuid[], $3::text[]) as q (n, company_id, patterns)
-    join endpoints e on e.company_id = q.company_id
+    " from unnest($1::int[], $2::uuid[], $3::text[], $4::bool[])
+        as q (n, company_id, patterns, operational)
+    join endpoints e on e.company_id = q.company_id and e.operational = q.operational
     where e.events && string_to_array(q.patterns, ' ')
       and e.disabled_at is null and e.deleted_at is null
     order by q.n, e.id"
@@ -77,7 +78,10 @@ enum Name {
 }
 
 type KnownOnes = HashMap<usize, Known>;
-type Listening = HashMap<(CompanyId, EventType), Vec<Arc<Endpoint>>>;
+pub(super) type Listening = HashMap<Kind, Vec<Arc<Endpoint>>>;
+
+/// What decides who hears of an event: whose it is, its type, and whether it is operational.
+type Kind = (CompanyId, EventType, bool);
 
 impl Job for Emitted {
     type Answer = Accepted;
@@ -110,8 +114,13 @@ impl Emitted {
         }
     }
 
+    pub(super) fn kind(&self) -> Kind {
+        (self.event.company, self.event.event_type.clone(), self.event.operational)
+    }
+
     /// The deliveries it makes.
-    fn bear(&self, listeners: &[Arc<Endpoint>]) -> Vec<Born> {
+    pub(super) fn bear(&self, listening: &Listening) -> Vec<Born> {
+        let listeners = listening.get(&self.kind()).map_or(&[][..], Vec::as_slice);
         let at = self.event.created_at;
         let until = at.plus(self.admission.lease);
         let born = listeners.iter().map(|endpoint| Born {
@@ -141,39 +150,46 @@ impl Emitted {
 
 /// Begins the transaction and reads what the decisions need.
 async fn look(transaction: &Transaction, emits: &[Emitted]) -> Result<(KnownOnes, Listening)> {
-    let listeners = transaction.prepare_cached(LISTENERS).await?;
-    let mut kinds: Vec<(CompanyId, &EventType)> =
-        emits.iter().map(|emit| (emit.event.company, &emit.event.event_type)).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    let numbers: Vec<i32> = (0..).take(kinds.len()).collect();
-    let companies: Vec<Uuid> = kinds.iter().map(|(company, _)| company.uuid()).collect();
-    let patterns: Vec<String> = kinds
-        .iter()
-        .map(|(_, event_type)| event_type.patterns().collect::<Vec<_>>().join(" "))
-        .collect();
-    let (_, known, rows) = tokio::try_join!(
+    let (_, known, listening) = tokio::try_join!(
         biased;
         async { Ok(transaction.batch_execute("begin").await?) },
         look_for_known(transaction, emits),
-        async { Ok(transaction.query(&listeners, &[&numbers, &companies, &patterns]).await?) },
+        look_for_listeners(transaction, emits.iter().map(Emitted::kind).collect()),
     )?;
+    Ok((known, listening))
+}
+
+/// Who hears of what.
+pub(super) async fn look_for_listeners(
+    transaction: &Transaction,
+    mut kinds: Vec<Kind>,
+) -> Result<Listening> {
+    kinds.sort_unstable();
+    kinds.dedup();
+    let numbers: Vec<i32> = (0..).take(kinds.len()).collect();
+    let companies: Vec<Uuid> = kinds.iter().map(|(company, ..)| company.uuid()).collect();
+    let patterns: Vec<String> = kinds
+        .iter()
+        .map(|(_, event_type, _)| event_type.patterns().collect::<Vec<_>>().join(" "))
+        .collect();
+    let operational: Vec<bool> = kinds.iter().map(|(.., operational)| *operational).collect();
+    let listeners = transaction.prepare_cached(LISTENERS).await?;
+    let rows =
+        transaction.query(&listeners, &[&numbers, &companies, &patterns, &operational]).await?;
     let mut read: HashMap<EndpointId, Arc<Endpoint>> = HashMap::new();
     let mut listening = Listening::new();
     for row in &rows {
         let number: i32 = get(row, "n")?;
-        let Some((company, event_type)) = kinds.get(number.unsigned_abs() as usize) else {
-            continue;
-        };
+        let Some(kind) = kinds.get(number.unsigned_abs() as usize) else { continue };
         let id = EndpointId::from_uuid(get(row, "endpoint_id")?);
         let endpoint = match read.get(&id) {
             Some(endpoint) => Arc::clone(endpoint),
             None => Arc::new(rows::endpoint(row)?),
         };
         read.insert(id, Arc::clone(&endpoint));
-        listening.entry((*company, (*event_type).clone())).or_default().push(endpoint);
+        listening.entry(kind.clone()).or_default().push(endpoint);
     }
-    Ok((known, listening))
+    Ok(listening)
 }
 
 /// Most emits come without a name of the caller's and need not be looked for.
@@ -232,8 +248,7 @@ fn decide(emits: &[Emitted], mut known: KnownOnes, listening: &Listening) -> Vec
             Some(Known { receipt, same: false }) => Decision::Conflicting(receipt),
             None => {
                 first.extend(by_key.into_iter().chain([by_id]).map(|name| (name, at)));
-                let kind = (company, emit.event.event_type.clone());
-                Decision::Store(emit.bear(listening.get(&kind).map_or(&[], Vec::as_slice)))
+                Decision::Store(emit.bear(listening))
             }
         });
     }

@@ -59,6 +59,14 @@ const INVARIANTS: &[(&str, &str)] = &[
          where d.attempts <> coalesce(a.counted, 0) or d.attempts < coalesce(a.newest, 0)",
     ),
     (
+        "counts other probes than its history has",
+        "select 'delivery ' || d.id as name from deliveries d
+         left join (select company_id, delivery_id, count(*) as counted
+                    from attempts where counted and probe group by company_id, delivery_id) a
+           on a.company_id = d.company_id and a.delivery_id = d.id
+         where d.probes <> coalesce(a.counted, 0)",
+    ),
+    (
         "has an attempt under a claim that was never made",
         "select 'delivery ' || d.id as name from attempts a
          join deliveries d on d.company_id = a.company_id and d.id = a.delivery_id

@@ -9,6 +9,7 @@ mod check;
 mod connect;
 mod endpoints;
 mod error;
+mod follow;
 mod history;
 mod insert;
 mod migrate;

@@ -10,7 +10,8 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::model::{
-    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, LaneKey, Record, Timestamp,
+    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, LaneKey, PARKED_MS, Record,
+    Timestamp,
 };
 use crate::store::postgres::Postgres;
 use crate::store::postgres::accept::Emitted;
@@ -31,13 +32,15 @@ const RELEASE: &str = "
     where d.company_id = c.company_id and d.id = c.id and d.fence = c.fence
       and d.claimed";
 
-/// Each lane gives its longest due; rivals are sent to rows of their own by `skip locked`.
+/// Each lane gives its longest due; rivals are sent to rows of their own by `skip locked`. For a
+/// probe, a lane that has nothing due gives what waits for a retry, the next one due: what was never
+/// tried has its own time, and what is parked waits for another one.
 const CLAIM: &str = concat!(
     "with lane as materialized (
-        select w.n, w.room, ",
+        select w.n, w.room, w.probe, ",
     endpoint_columns!(),
-    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[])
-             as w (n, company_id, endpoint_id, room)
+    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $7::bool[])
+             as w (n, company_id, endpoint_id, room, probe)
         join endpoints e on e.company_id = w.company_id and e.id = w.endpoint_id
         where e.disabled_at is null and e.deleted_at is null),
     due as materialized (
@@ -47,9 +50,19 @@ const CLAIM: &str = concat!(
             where d.company_id = l.company_id and d.endpoint_id = l.endpoint_id
               and d.state = 0 and d.due_at <= $5
             order by d.due_at, d.id limit l.room for update skip locked) d),
+    forward as materialized (
+        select l.n, d.company_id, d.id, d.due_at
+        from lane l cross join lateral (
+            select d.company_id, d.id, d.due_at from deliveries d
+            where d.company_id = l.company_id and d.endpoint_id = l.endpoint_id
+              and d.state = 0 and d.attempts > 0 and not d.claimed
+              and d.due_at > $5 and d.due_at < $8
+            order by d.due_at, d.id limit 1 for update skip locked) d
+        where l.probe and not exists (select from due where due.n = l.n)),
     taken as (
         update deliveries d set fence = d.fence + 1, due_at = $6, claimed = true
-        from due where d.company_id = due.company_id and d.id = due.id
+        from (select * from due union all select * from forward) due
+        where d.company_id = due.company_id and d.id = due.id
         returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.event_id, d.fence,
                   d.attempts, d.probes, d.sequence, d.shape)
     select t.n, t.id as delivery_id, t.fence, t.attempts, t.probes, t.sequence, t.shape, ",
@@ -109,10 +122,11 @@ const LANES: &str = "
             select company_id, endpoint_id, due_at from deliveries
             where state = 0 and (company_id, endpoint_id) > (lane.company_id, lane.endpoint_id)
             order by company_id, endpoint_id, due_at, id limit 1) next)
-    select l.company_id, l.endpoint_id, l.due_at from lane l
-    where exists (select from endpoints e
-                  where e.company_id = l.company_id and e.id = l.endpoint_id
-                    and e.disabled_at is null and e.deleted_at is null)
+    select l.company_id, l.endpoint_id, l.due_at, e.failing_since, e.held_until
+    from lane l join lateral (
+        select e.failing_since, e.held_until from endpoints e
+        where e.company_id = l.company_id and e.id = l.endpoint_id
+          and e.disabled_at is null and e.deleted_at is null) e on true
     limit $3";
 
 #[async_trait]
@@ -142,9 +156,10 @@ impl Queue for Postgres {
         let companies: Vec<Uuid> = wanted.iter().map(|lane| lane.key.company.uuid()).collect();
         let endpoints: Vec<Uuid> = wanted.iter().map(|lane| lane.key.endpoint.uuid()).collect();
         let rooms: Vec<i64> = wanted.iter().map(|lane| i64::from(lane.limit)).collect();
+        let probes: Vec<bool> = wanted.iter().map(|lane| lane.probe).collect();
         let until = now.plus(lease);
-        let of_claim: [&(dyn ToSql + Sync); 6] =
-            [&numbers, &companies, &endpoints, &rooms, &now.0, &until.0];
+        let of_claim: [&(dyn ToSql + Sync); 8] =
+            [&numbers, &companies, &endpoints, &rooms, &now.0, &until.0, &probes, &PARKED_MS];
         let of_lanes = &of_claim[..3];
         let client = Transaction::on(self.database.writer().await?);
         let claim = client.prepare_cached(CLAIM).await?;
@@ -248,5 +263,6 @@ pub(super) fn fence_of(claim: &Claim) -> i64 {
 fn read_lane(row: &Row) -> Result<Lane> {
     let company = CompanyId::from_uuid(get(row, "company_id")?);
     let endpoint = EndpointId::from_uuid(get(row, "endpoint_id")?);
-    Ok(Lane { key: LaneKey { company, endpoint }, due_at: Timestamp(get(row, "due_at")?) })
+    let due_at = Timestamp(get(row, "due_at")?);
+    Ok(Lane { key: LaneKey { company, endpoint }, due_at, health: rows::health(row)? })
 }

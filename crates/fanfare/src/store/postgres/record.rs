@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 
+use deadpool_postgres::Object;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::metrics::Stopwatch;
 use crate::model::{Disabled, Outcome, Record, Timestamp, Verdict};
-use crate::store::postgres::Database;
 use crate::store::postgres::batch::Job;
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
+use crate::store::postgres::transaction::Transaction;
+use crate::store::postgres::{Database, follow};
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::{Recorded, Result};
 
@@ -24,8 +27,8 @@ const RECORD: &str = "
             $1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::bigint[],
             $7::text[], $8::bigint[], $9::bool[], $10::int[], $11::bigint[], $12::bigint[],
             $13::text[], $14::text[], $15::int[], $16::text[], $17::bytea[], $18::text[],
-            $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[],
-            $25::bool[])
+            $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[],
+            $24::bool[])
         as r (n, company_id, delivery_id, fence, state, due_at, reason, at, gone, number,
               started_at, duration_us, url, headers, status, answer_headers, body, flaw,
               queue_us, dns_us, connect_us, tls_us, first_byte_us, probe)
@@ -52,7 +55,7 @@ const RECORD: &str = "
         on conflict do nothing),
     disabled as (
         update endpoints e
-        set disabled_at = h.at, disabled_reason = $19, updated_at = h.at
+        set disabled_at = h.at, disabled_reason = $25, updated_at = h.at
         from (select company_id, endpoint_id, min(at) as at from held where gone
               group by company_id, endpoint_id) h
         where e.company_id = h.company_id and e.id = h.endpoint_id
@@ -79,55 +82,40 @@ impl Job for Record {
         }
     }
 
+    /// What follows for endpoints is rare; a batch without it is one statement.
     async fn together(database: &Database, records: &[Self]) -> Result<Vec<Recorded>> {
         let client = database.writer().await?;
-        let statement = client.prepare_cached(RECORD).await?;
-        let (verdicts, attempts) = (Verdicts::of(records)?, Attempts::of(records)?);
-        let (v, a) = (&verdicts, &attempts);
-        let gone = Disabled::gone(Timestamp::default()).reason;
         let clock = Stopwatch::start();
-        let rows = client
-            .query(
-                &statement,
-                &[
-                    &v.number,
-                    &v.company,
-                    &v.delivery,
-                    &v.fence,
-                    &v.state,
-                    &v.due_at,
-                    &v.reason,
-                    &v.at,
-                    &v.gone,
-                    &a.number,
-                    &a.started_at,
-                    &a.duration_us,
-                    &a.url,
-                    &a.headers,
-                    &a.status,
-                    &a.answer_headers,
-                    &a.body,
-                    &a.flaw,
-                    &gone,
-                    &a.queue_us,
-                    &a.dns_us,
-                    &a.connect_us,
-                    &a.tls_us,
-                    &a.first_byte_us,
-                    &a.probe,
-                ],
-            )
-            .await?;
+        let recorded = if records.iter().any(follow::follows) {
+            follow::apply(Transaction::on(client), records).await?
+        } else {
+            apply(&client, records).await?
+        };
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
-        let mut held = vec![Recorded::default(); records.len()];
-        for row in &rows {
-            let number: i32 = get(row, "n")?;
-            if let Some(held) = held.get_mut(number.unsigned_abs() as usize) {
-                held.applied = true;
-            }
-        }
-        Ok(held)
+        Ok(recorded)
     }
+}
+
+/// Adds every attempt and applies every verdict that counts.
+pub(super) async fn apply(client: &Object, records: &[Record]) -> Result<Vec<Recorded>> {
+    let statement = client.prepare_cached(RECORD).await?;
+    let (verdicts, attempts) = (Verdicts::of(records)?, Attempts::of(records)?);
+    let gone = Disabled::gone(Timestamp::default()).reason;
+    let columns: Vec<&(dyn ToSql + Sync)> = verdicts
+        .columns()
+        .into_iter()
+        .chain(attempts.columns())
+        .chain([&gone as &(dyn ToSql + Sync)])
+        .collect();
+    let rows = client.query(&statement, &columns).await?;
+    let mut recorded = vec![Recorded::default(); records.len()];
+    for row in &rows {
+        let number: i32 = get(row, "n")?;
+        if let Some(recorded) = recorded.get_mut(number.unsigned_abs() as usize) {
+            recorded.applied = true;
+        }
+    }
+    Ok(recorded)
 }
 
 /// What follows, column by column.
@@ -165,6 +153,12 @@ impl Verdicts {
             columns.gone.push(record.verdict == Verdict::Gone);
         }
         Ok(columns)
+    }
+
+    /// In the order of [`RECORD`], from the first on.
+    fn columns(&self) -> [&(dyn ToSql + Sync); 9] {
+        let Verdicts { number, company, delivery, fence, state, due_at, reason, at, gone } = self;
+        [number, company, delivery, fence, state, due_at, reason, at, gone]
     }
 }
 
@@ -210,5 +204,25 @@ impl<'a> Attempts<'a> {
             columns.probe.push(attempt.probe);
         }
         Ok(columns)
+    }
+    /// In the order of [`RECORD`], after the verdicts.
+    fn columns(&self) -> [&(dyn ToSql + Sync); 15] {
+        [
+            &self.number,
+            &self.started_at,
+            &self.duration_us,
+            &self.url,
+            &self.headers,
+            &self.status,
+            &self.answer_headers,
+            &self.body,
+            &self.flaw,
+            &self.queue_us,
+            &self.dns_us,
+            &self.connect_us,
+            &self.tls_us,
+            &self.first_byte_us,
+            &self.probe,
+        ]
     }
 }

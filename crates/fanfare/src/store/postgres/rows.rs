@@ -100,12 +100,17 @@ pub(super) fn endpoint(row: &Row) -> Result<Endpoint> {
         flow: flow(row)?,
         operational: get(row, "endpoint_operational")?,
         disabled: disabled_at.map(disabled),
-        health: Health {
-            failing_since: optional_time(row, "failing_since")?,
-            held_until: optional_time(row, "held_until")?,
-        },
+        health: health(row)?,
         created_at: Timestamp(get(row, "endpoint_created_at")?),
         updated_at: Timestamp(get(row, "endpoint_updated_at")?),
+    })
+}
+
+/// The columns `failing_since` and `held_until`.
+pub(super) fn health(row: &Row) -> Result<Health> {
+    Ok(Health {
+        failing_since: optional_time(row, "failing_since")?,
+        held_until: optional_time(row, "held_until")?,
     })
 }
 

@@ -57,6 +57,13 @@ const NEVER: &[(&str, &str)] = &[
             where a.company_id = d.company_id and a.delivery_id = d.id)",
     ),
     (
+        "a delivery with fewer probes in its history than it counts",
+        "
+        select id from deliveries d where probes > (
+            select count(*) from attempts a
+            where a.company_id = d.company_id and a.delivery_id = d.id and a.probe)",
+    ),
+    (
         "a delivery with more attempts than claims",
         "
         select id from deliveries where attempts > fence",

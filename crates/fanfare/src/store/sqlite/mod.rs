@@ -10,6 +10,7 @@ mod endpoints;
 mod history;
 mod lock;
 mod queue;
+mod record;
 mod retention;
 mod rows;
 mod upkeep;

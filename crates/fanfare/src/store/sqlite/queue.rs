@@ -8,13 +8,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::model::{
-    Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
-    EventId, LaneKey, Listeners, Record, Shape, Timestamp, Verdict,
+    Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Endpoint, EndpointId, Event, EventId,
+    Health, LaneKey, Listeners, PARKED_MS, Record, Shape, Timestamp,
 };
-use crate::store::rows::{write_micros, write_outcome};
-use crate::store::sqlite::endpoints::{disable, found_endpoint, make_company};
+use crate::store::sqlite::endpoints::{found_endpoint, make_company};
 use crate::store::sqlite::rows::{self, DELIVERY, EVENT};
-use crate::store::sqlite::{Sqlite, Tx};
+use crate::store::sqlite::{Sqlite, Tx, record};
 use crate::store::{
     Accepted, Admission, Claimed, Emit, Lane, Queue, Receipt, Recorded, Result, Wanted,
 };
@@ -43,6 +42,15 @@ const DUE: &str = "
     where state = 0 and company_id = ?1 and endpoint_id = ?2 and due_at <= ?3
     order by due_at limit ?4";
 
+// For a probe: what waits for a retry, the next one due. What was never tried has its own time, and
+// what is parked waits for another one.
+const RETRYING: &str = "
+    select id, event_id, shape, fence, attempts, probes, sequence
+    from deliveries indexed by deliveries_retrying
+    where state = 0 and attempts > 0 and company_id = ?1 and endpoint_id = ?2 and due_at > ?3
+        and due_at < ?4 and claimed = 0
+    order by due_at limit 1";
+
 const CLAIM: &str = "
     update deliveries set due_at = ?3, claimed = 1, fence = ?4
     where company_id = ?1 and id = ?2";
@@ -50,17 +58,6 @@ const CLAIM: &str = "
 const NEXT_DUE: &str = "
     select due_at from deliveries indexed by deliveries_due
     where state = 0 and company_id = ?1 and endpoint_id = ?2 order by due_at limit 1";
-
-const RECORD: &str = "
-    update deliveries set state = ?4, due_at = ?5, claimed = 0, attempts = ?6, reason = ?7,
-        updated_at = ?8, probes = probes + ?9
-    where company_id = ?1 and id = ?2 and fence = ?3 and claimed = 1 and state = 0";
-
-const ADD_ATTEMPT: &str = "
-    insert or ignore into attempts (company_id, delivery_id, fence, number, started_at,
-        duration_us, url, request_headers, status, headers, body, flaw, queue_us, dns_us,
-        connect_us, tls_us, first_byte_us, probe)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 
 const RELEASE: &str = "
     update deliveries set due_at = ?4, claimed = 0
@@ -118,7 +115,7 @@ impl Queue for Sqlite {
     }
 
     async fn record(&self, record: Record) -> Result<Recorded> {
-        self.write(move |tx| apply(tx, &record)).await
+        self.write(move |tx| record::apply(tx, &record)).await
     }
 
     async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()> {
@@ -173,8 +170,8 @@ impl Queue for Sqlite {
                 let Some(lane) = next_lane(db, after)? else { break };
                 after = Some(lane.key);
                 let endpoint = found_endpoint(db, lane.key.company, lane.key.endpoint)?;
-                if endpoint.is_some_and(|endpoint| endpoint.disabled.is_none()) {
-                    lanes.push(lane);
+                if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.disabled.is_none()) {
+                    lanes.push(Lane { health: endpoint.health, ..lane });
                 }
             }
             Ok(lanes)
@@ -184,10 +181,10 @@ impl Queue for Sqlite {
 }
 
 /// An emit whose parts can be shared with claims.
-struct Accepting {
-    event: Arc<Event>,
-    id_given: bool,
-    key: Option<String>,
+pub(super) struct Accepting {
+    pub(super) event: Arc<Event>,
+    pub(super) id_given: bool,
+    pub(super) key: Option<String>,
 }
 
 fn accepted_before(tx: &Tx<'_>, emit: &Accepting) -> rusqlite::Result<Option<Accepted>> {
@@ -215,14 +212,18 @@ fn accepted_before(tx: &Tx<'_>, emit: &Accepting) -> rusqlite::Result<Option<Acc
     .optional()
 }
 
-fn accept(tx: &mut Tx<'_>, emit: &Accepting, admission: &Admission) -> rusqlite::Result<Accepted> {
+pub(super) fn accept(
+    tx: &mut Tx<'_>,
+    emit: &Accepting,
+    admission: &Admission,
+) -> rusqlite::Result<Accepted> {
     let event = &emit.event;
     let (company, now) = (event.company, event.created_at);
     if tx.is_new_name(company) {
         make_company(tx, company, now)?;
     }
     let listeners = tx.listeners(company, |db| read_listeners(db, company))?;
-    let hearing = listeners.of(&event.event_type);
+    let hearing = listeners.of(event);
     tx.prepare_cached(ADD_EVENT)?.execute(params![
         company.uuid(),
         event.id.uuid(),
@@ -276,7 +277,7 @@ fn accept(tx: &mut Tx<'_>, emit: &Accepting, admission: &Admission) -> rusqlite:
     Ok(Accepted::New { claims, waiting })
 }
 
-fn read_listeners(db: &Connection, company: CompanyId) -> rusqlite::Result<Listeners> {
+pub(super) fn read_listeners(db: &Connection, company: CompanyId) -> rusqlite::Result<Listeners> {
     let sql = format!(
         "select {} from endpoints where company_id = ?1 and disabled_at is null
              and deleted_at is null",
@@ -295,10 +296,15 @@ fn claim(tx: &Tx<'_>, lane: &Wanted, now: Timestamp, lease: Duration) -> rusqlit
     };
     let endpoint = Arc::new(endpoint);
     let (company, id) = (key.company.uuid(), key.endpoint.uuid());
-    let due: Vec<Due> = tx
+    let mut due: Vec<Due> = tx
         .prepare_cached(DUE)?
         .query_map(params![company, id, now.0, lane.limit], read_due)?
         .collect::<rusqlite::Result<_>>()?;
+    if lane.probe && due.is_empty() {
+        let mut retrying = tx.prepare_cached(RETRYING)?;
+        let next = params![company, id, now.0, PARKED_MS];
+        due.extend(retrying.query_row(next, read_due).optional()?);
+    }
     let mut update = tx.prepare_cached(CLAIM)?;
     let mut claims = Vec::with_capacity(due.len());
     for due in due {
@@ -348,71 +354,6 @@ impl Due {
     }
 }
 
-fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<Recorded> {
-    let Record { claim, attempt, verdict, at, .. } = record;
-    let lane = claim.endpoint.lane();
-    let (company, id) = (lane.company.uuid(), claim.delivery.uuid());
-    let (state, due_at, reason) = match verdict {
-        Verdict::Concluded => (DeliveryState::Concluded, *at, None),
-        Verdict::RetryAt(due) => (DeliveryState::Waiting, *due, None),
-        Verdict::Failed(reason) => (DeliveryState::Failed, *at, Some(reason.clone())),
-        Verdict::Gone => (DeliveryState::Failed, *at, Some(Disabled::gone(*at).reason)),
-    };
-    let mut update = tx.prepare_cached(RECORD)?;
-    let number = attempt.number;
-    let applied = update.execute(params![
-        company,
-        id,
-        claim.fence,
-        state as u8,
-        due_at.0,
-        number,
-        reason,
-        at.0,
-        attempt.probe,
-    ])? == 1;
-    drop(update);
-    if applied && state != DeliveryState::Waiting {
-        tx.count_out(lane, DeliveryState::Waiting);
-        tx.count_in(lane, state);
-    }
-    // A late result of a delivery that has expired since has no history to go to.
-    if applied || found_delivery(tx, lane.company, claim.delivery)?.is_some() {
-        add_attempt(tx, record)?;
-    }
-    if applied && *verdict == Verdict::Gone {
-        disable(tx, lane, &Disabled::gone(*at))?;
-    }
-    Ok(Recorded { applied, woken: Vec::new() })
-}
-
-fn add_attempt(tx: &Tx<'_>, record: &Record) -> rusqlite::Result<()> {
-    let Record { claim, attempt, .. } = record;
-    let (status, headers, body, flaw) = write_outcome(&attempt.outcome);
-    let timing = attempt.timing;
-    tx.prepare_cached(ADD_ATTEMPT)?.execute(params![
-        claim.endpoint.company.uuid(),
-        claim.delivery.uuid(),
-        claim.fence,
-        attempt.number,
-        attempt.started_at.0,
-        write_micros(attempt.duration),
-        attempt.url,
-        attempt.headers.as_text(),
-        status,
-        headers,
-        body,
-        flaw,
-        timing.queue.map(write_micros),
-        timing.dns.map(write_micros),
-        timing.connect.map(write_micros),
-        timing.tls.map(write_micros),
-        timing.first_byte.map(write_micros),
-        attempt.probe,
-    ])?;
-    Ok(())
-}
-
 /// An event that a delivery names.
 pub(super) fn event(db: &Connection, company: CompanyId, id: EventId) -> rusqlite::Result<Event> {
     let sql = format!("select {EVENT} from events where company_id = ?1 and id = ?2");
@@ -428,7 +369,7 @@ pub(super) fn found_delivery(
     db.prepare_cached(&sql)?.query_row([company.uuid(), id.uuid()], rows::delivery).optional()
 }
 
-/// The first lane with something waiting after the one named.
+/// The first lane with something waiting after the one named, its health aside.
 pub(super) fn next_lane(db: &Connection, after: Option<LaneKey>) -> rusqlite::Result<Option<Lane>> {
     let (company, endpoint) =
         after.map_or((Uuid::nil(), Uuid::nil()), |key| (key.company.uuid(), key.endpoint.uuid()));
@@ -440,6 +381,7 @@ pub(super) fn next_lane(db: &Connection, after: Option<LaneKey>) -> rusqlite::Re
                 endpoint: EndpointId::from_uuid(row.get(1)?),
             },
             due_at: Timestamp(row.get(2)?),
+            health: Health::default(),
         })
     });
     lane.optional()

@@ -3,6 +3,7 @@
 mod model;
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -27,6 +28,7 @@ fn small() -> Limits {
         window_bytes: 1000,
         lease,
         attempt,
+        ..Limits::default()
     }
 }
 
@@ -84,9 +86,52 @@ fn claim(key: LaneKey) -> Claim {
     claim_of_bytes(key, 1)
 }
 
+/// Lanes and the attempts that they have begun.
+struct Field {
+    inner: Lanes,
+    passes: Vec<Pass>,
+}
+
+impl std::ops::Deref for Field {
+    type Target = Lanes;
+
+    fn deref(&self) -> &Lanes {
+        &self.inner
+    }
+}
+
+impl std::ops::DerefMut for Field {
+    fn deref_mut(&mut self) -> &mut Lanes {
+        &mut self.inner
+    }
+}
+
+impl Field {
+    fn new(limits: Limits) -> Field {
+        Field { inner: Lanes::new(limits), passes: Vec::new() }
+    }
+
+    fn next_turn(&mut self, now: Timestamp) -> Option<Turn> {
+        let turn = self.inner.next_claim(now)?;
+        self.passes.push(turn.pass);
+        Some(turn)
+    }
+
+    fn next_claim(&mut self, now: Timestamp) -> Option<Claim> {
+        self.next_turn(now).map(|turn| turn.claim)
+    }
+
+    /// The oldest attempt of a lane ends, and its result goes to the disk.
+    fn end_at(&mut self, key: LaneKey, ending: Ending, at: Timestamp) -> Consequence {
+        let oldest = self.passes.iter().position(|pass| pass.key == key).unwrap();
+        let pass = self.passes.remove(oldest);
+        self.inner.ended(pass, End { ending, at, hold: None })
+    }
+}
+
 /// Lanes that hold so many claims each.
-fn holding(limits: Limits, claims: &[(LaneKey, usize)]) -> Lanes {
-    let mut lanes = Lanes::new(limits);
+fn holding(limits: Limits, claims: &[(LaneKey, usize)]) -> Field {
+    let mut lanes = Field::new(limits);
     for (key, count) in claims {
         for _ in 0..*count {
             assert!(lanes.claimed(claim(*key), NOW).is_none());
@@ -96,13 +141,23 @@ fn holding(limits: Limits, claims: &[(LaneKey, usize)]) -> Lanes {
 }
 
 /// Sends until nobody may send any more; returns for which lanes.
-fn send_all(lanes: &mut Lanes, now: Timestamp) -> Vec<LaneKey> {
+fn send_all(lanes: &mut Field, now: Timestamp) -> Vec<LaneKey> {
     std::iter::from_fn(|| lanes.next_claim(now)).map(|claim| claim.endpoint.lane()).collect()
 }
 
-fn end(lanes: &mut Lanes, key: LaneKey, well: bool) {
-    lanes.ended(key, if well { Ending::Well } else { Ending::Badly });
+fn end(lanes: &mut Field, key: LaneKey, well: bool) {
+    end_with(lanes, key, if well { Ending::Well } else { Ending::Badly });
     lanes.recorded();
+}
+
+fn end_with(lanes: &mut Field, key: LaneKey, ending: Ending) -> Consequence {
+    let now = lanes.now;
+    lanes.end_at(key, ending, now)
+}
+
+/// Room for so many.
+fn room(key: LaneKey, limit: u32) -> Room {
+    Room { key, limit, probe: false }
 }
 
 #[test]
@@ -147,7 +202,7 @@ fn a_place_in_the_turns_is_worth_nothing_once_the_cap_has_shrunk() {
 #[test]
 fn attempts_in_flight_are_bounded_and_shared_so_that_every_company_finds_a_place() {
     let companies: Vec<LaneKey> = (0..6).map(|n| key(n, n)).collect();
-    let mut lanes = Lanes::new(small());
+    let mut lanes = Field::new(small());
     let mut in_flight = Vec::new();
     for company in &companies {
         for _ in 0..8 {
@@ -164,12 +219,12 @@ fn attempts_in_flight_are_bounded_and_shared_so_that_every_company_finds_a_place
 #[test]
 fn results_that_wait_for_the_disk_are_bounded() {
     let only = key(1, 1);
-    let mut lanes = Lanes::new(small());
+    let mut lanes = Field::new(small());
     let mut sent = 0;
     for _ in 0..100 {
         lanes.claimed(claim(only), NOW);
         if lanes.next_claim(NOW).is_some() {
-            lanes.ended(only, Ending::Well);
+            end_with(&mut lanes, only, Ending::Well);
             sent += 1;
         }
     }
@@ -194,8 +249,8 @@ fn a_full_window_admits_nothing_and_is_filled_once_it_is_half_empty() {
     }
     lanes.next_claim(NOW).unwrap();
     assert!(lanes.sooner(), "whoever fills lanes must hear of it");
-    assert_eq!(lanes.next_fill(), Some(NOW));
-    assert_eq!(lanes.rooms(NOW, 9), [Room { key: only, limit: 4 }]);
+    assert_eq!(lanes.next_wake(), Some(NOW));
+    assert_eq!(lanes.rooms(NOW, 9), [room(only, 4)]);
     assert!(!lanes.admits(only.endpoint, NOW), "what comes now comes later");
     lanes.filled(only, None);
     assert!(lanes.admits(only.endpoint, NOW));
@@ -204,7 +259,7 @@ fn a_full_window_admits_nothing_and_is_filled_once_it_is_half_empty() {
 #[test]
 fn what_waits_in_the_store_is_asked_for_when_it_falls_due() {
     let (first, second) = (key(1, 1), key(1, 2));
-    let mut lanes = Lanes::new(small());
+    let mut lanes = Field::new(small());
     let later = NOW.plus(SECOND);
     lanes.stored(second, later);
     assert!(lanes.sooner());
@@ -215,9 +270,9 @@ fn what_waits_in_the_store_is_asked_for_when_it_falls_due() {
     assert!(lanes.admits(second.endpoint, NOW), "nothing of it is due yet");
     assert!(!lanes.admits(second.endpoint, later), "what is due goes first");
 
-    assert_eq!(lanes.next_fill(), Some(NOW));
-    assert_eq!(lanes.rooms(NOW, 9), [Room { key: first, limit: 8 }]);
-    assert_eq!(lanes.next_fill(), Some(later));
+    assert_eq!(lanes.next_wake(), Some(NOW));
+    assert_eq!(lanes.rooms(NOW, 9), [room(first, 8)]);
+    assert_eq!(lanes.next_wake(), Some(later));
     lanes.filled(first, Some(later));
     assert_eq!(lanes.rooms(later, 1).len(), 1);
     assert_eq!(lanes.rooms(later, 9).len(), 1);
@@ -225,12 +280,13 @@ fn what_waits_in_the_store_is_asked_for_when_it_falls_due() {
 
 #[test]
 fn the_store_is_not_asked_for_everything_at_once() {
-    let mut lanes = Lanes::new(Limits { window: 1000, ..small() });
+    let mut lanes = Field::new(Limits { window: 1000, ..small() });
     for n in 0..10 {
+        lanes.claimed(claim(key(n, n)), NOW);
         lanes.stored(key(n, n), NOW);
     }
     let limits: Vec<u32> = lanes.rooms(NOW, 64).iter().map(|room| room.limit).collect();
-    assert_eq!(limits, [1000, 1000, 48]);
+    assert_eq!(limits, [999, 999, 50]);
 }
 
 #[test]
@@ -251,7 +307,7 @@ fn bytes_are_shared_so_that_every_lane_may_take_something() {
     lanes.next_claim(NOW).unwrap();
     lanes.next_claim(NOW).unwrap();
     assert!(lanes.sooner());
-    assert_eq!(lanes.rooms(NOW, 9), [Room { key: hog, limit: 7 }]);
+    assert_eq!(lanes.rooms(NOW, 9), [room(hog, 7)]);
 }
 
 #[test]
@@ -267,7 +323,7 @@ fn a_disabled_endpoint_gives_its_claims_back_and_is_filled_when_enabled() {
     let enabled = Endpoint { updated_at: later, ..endpoint(only) };
     assert!(lanes.changed(enabled, later).is_empty());
     lanes.stored(only, later);
-    assert_eq!(lanes.rooms(later, 9), [Room { key: only, limit: 8 }]);
+    assert_eq!(lanes.rooms(later, 9), [room(only, 8)]);
 }
 
 #[test]
@@ -300,7 +356,7 @@ fn nothing_is_sent_to_who_is_gone_until_that_is_on_disk() {
     let only = key(1, 1);
     let mut lanes = holding(wide(), &[(only, 30)]);
     assert_eq!(send_all(&mut lanes, NOW).len(), 16);
-    lanes.ended(only, Ending::Gone);
+    end_with(&mut lanes, only, Ending::Gone);
     lanes.recorded();
     for n in 0..15 {
         end(&mut lanes, only, n % 2 == 0);
@@ -318,8 +374,8 @@ fn a_claim_whose_lease_may_end_too_soon_is_left_to_the_store() {
     assert!(lanes.next_claim(last).is_some());
     assert!(lanes.next_claim(last.plus(Duration::from_millis(1))).is_none());
     let lease_end = NOW.plus(Duration::from_secs(60));
-    assert_eq!(lanes.next_fill(), Some(lease_end));
-    assert_eq!(lanes.rooms(lease_end, 9), [Room { key: only, limit: 8 }]);
+    assert_eq!(lanes.next_wake(), Some(lease_end));
+    assert_eq!(lanes.rooms(lease_end, 9), [room(only, 8)]);
 }
 
 #[test]
@@ -327,7 +383,7 @@ fn a_lane_whose_results_the_store_refuses_is_not_filled() {
     let only = key(1, 1);
     let mut lanes = holding(small(), &[(only, 1)]);
     lanes.next_claim(NOW).unwrap();
-    lanes.ended(only, Ending::Well);
+    end_with(&mut lanes, only, Ending::Well);
     lanes.refused(only);
     lanes.stored(only, NOW);
     assert!(lanes.rooms(NOW, 9).is_empty());
@@ -339,7 +395,7 @@ fn a_lane_whose_results_the_store_refuses_is_not_filled() {
 
 #[test]
 fn a_lane_with_nothing_to_do_is_forgotten_however_it_came_to_that() {
-    let mut lanes = Lanes::new(wide());
+    let mut lanes = Field::new(wide());
     for n in 0..100 {
         let lane = key(n % 7, n);
         let at = NOW.plus(SECOND);
@@ -351,7 +407,7 @@ fn a_lane_with_nothing_to_do_is_forgotten_however_it_came_to_that() {
         }
     }
     while let Some(claim) = lanes.next_claim(NOW) {
-        end(&mut lanes, claim.endpoint.lane(), false);
+        end(&mut lanes, claim.endpoint.lane(), true);
     }
     for room in lanes.rooms(NOW, 1000) {
         lanes.filled(room.key, None);
@@ -391,7 +447,7 @@ fn at_the_end_every_claim_is_given_back() {
 #[test]
 fn the_oldest_due_is_the_one_that_could_be_sent_the_longest() {
     let (a, b) = (key(1, 1), key(2, 2));
-    let mut lanes = Lanes::new(small());
+    let mut lanes = Field::new(small());
     assert_eq!(lanes.oldest_due(NOW), None);
     lanes.stored(a, NOW.plus(SECOND));
     assert_eq!(lanes.oldest_due(NOW), None);
@@ -404,13 +460,13 @@ fn the_oldest_due_is_the_one_that_could_be_sent_the_longest() {
 #[test]
 fn a_week_of_a_hundred_thousand_endpoints_passes_quickly() {
     const ENDPOINTS: u64 = 100_000;
-    let mut lanes = Lanes::new(Limits::default());
+    let mut lanes = Field::new(Limits::default());
     let minute = |n: u64| NOW.plus(Duration::from_mins(n * 7 % (7 * 24 * 60)));
     for n in 0..ENDPOINTS {
         lanes.stored(key(u128::from(n % 1000), u128::from(n)), minute(n));
     }
     let mut sent = 0;
-    while let Some(now) = lanes.next_fill() {
+    while let Some(now) = lanes.next_wake() {
         for room in lanes.rooms(now, 64) {
             lanes.claimed(claim(room.key), now);
             lanes.filled(room.key, None);

@@ -1,5 +1,6 @@
-//! Lanes under random events, against a simple store: every claim in is a claim out, limits hold,
-//! nobody starves, nothing is sent twice, and everything is sent in the end.
+//! Lanes under random events, against a simple store: every claim in is a claim out, limits and
+//! paces hold, probes come one at a time, nobody starves, nothing is sent twice, and everything is
+//! sent in the end.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +9,15 @@ use proptest::prelude::*;
 use super::*;
 
 const ENDPOINTS: u128 = 6;
+const RATE: u32 = 5;
 
 #[derive(Debug, Clone)]
 enum Step {
     Emit(u128, usize),
     Send(usize),
     End(usize, bool),
+    Hold(usize, u64),
+    Outage(u128, bool),
     Fill(usize),
     Pass(u64),
     Disable(u128),
@@ -27,6 +31,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..ENDPOINTS, 1..60_usize).prop_map(|(endpoint, bytes)| Step::Emit(endpoint, bytes)),
         4 => (1..6_usize).prop_map(Step::Send),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(which, well)| Step::End(which, well)),
+        1 => (any::<usize>(), 1..90_u64).prop_map(|(which, secs)| Step::Hold(which, secs)),
+        1 => (0..ENDPOINTS, any::<bool>()).prop_map(|(endpoint, on)| Step::Outage(endpoint, on)),
         3 => (1..4_usize).prop_map(Step::Fill),
         2 => (1..30_u64).prop_map(Step::Pass),
         1 => (0..ENDPOINTS).prop_map(Step::Disable),
@@ -43,6 +49,7 @@ struct Row {
     due: Timestamp,
     fence: u64,
     claimed: bool,
+    attempts: u32,
 }
 
 struct World {
@@ -50,7 +57,10 @@ struct World {
     now: Timestamp,
     rows: BTreeMap<DeliveryId, Row>,
     off: [bool; ENDPOINTS as usize],
-    in_flight: Vec<(Timestamp, Claim)>,
+    out: [bool; ENDPOINTS as usize],
+    health: [Health; ENDPOINTS as usize],
+    sent: Vec<(LaneKey, Timestamp)>,
+    in_flight: Vec<(Timestamp, Turn)>,
     refused: Vec<Claim>,
 }
 
@@ -62,13 +72,35 @@ fn number(key: LaneKey) -> usize {
     usize::try_from(key.endpoint.uuid().as_u128()).unwrap()
 }
 
+/// The endpoints differ: the second has a pace, the third takes few at once.
+fn present(key: LaneKey, health: Health) -> Endpoint {
+    let flow = match number(key) {
+        1 => Flow { rate_limit: Some(RATE), ..Flow::default() },
+        2 => Flow { max_in_flight: Some(2), ..Flow::default() },
+        _ => Flow::default(),
+    };
+    Endpoint { flow, health, ..endpoint(key) }
+}
+
 impl World {
     fn new() -> World {
+        let limits = Limits {
+            lane_in_flight: 4,
+            slow_in_flight: 2,
+            disable_after: Duration::from_hours(2),
+            ..small()
+        };
+        let mut health = [Health::default(); ENDPOINTS as usize];
+        // An earlier process knew the fourth one to be failing.
+        health[3].failing_since = Some(NOW.minus(Duration::from_hours(1)));
         World {
-            lanes: Lanes::new(Limits { lane_in_flight: 4, ..small() }),
+            lanes: Lanes::new(limits),
             now: NOW,
             rows: BTreeMap::new(),
             off: [false; ENDPOINTS as usize],
+            out: [false; ENDPOINTS as usize],
+            health,
+            sent: Vec::new(),
             in_flight: Vec::new(),
             refused: Vec::new(),
         }
@@ -79,12 +111,17 @@ impl World {
             Step::Emit(endpoint, bytes) => self.emit(endpoint, bytes),
             Step::Send(count) => self.send_some(count),
             Step::End(which, well) if !self.in_flight.is_empty() => {
-                self.end(which % self.in_flight.len(), well);
+                self.end(which % self.in_flight.len(), well, None);
             }
+            Step::Hold(which, secs) if !self.in_flight.is_empty() => {
+                let until = self.now.plus(SECOND * u32::try_from(secs).unwrap());
+                self.end(which % self.in_flight.len(), false, Some(until));
+            }
+            Step::Outage(endpoint, on) => self.out[number(key_of(endpoint))] = on,
             Step::RefuseResult(which) if !self.in_flight.is_empty() => {
                 self.refuse(which % self.in_flight.len());
             }
-            Step::End(..) | Step::RefuseResult(_) => {}
+            Step::End(..) | Step::Hold(..) | Step::RefuseResult(_) => {}
             Step::Fill(lanes) => self.fill(lanes),
             Step::Pass(secs) => self.pass(Duration::from_secs(secs)),
             Step::Disable(endpoint) => self.switch(endpoint, true),
@@ -98,29 +135,42 @@ impl World {
         if self.off[number(key)] {
             return;
         }
-        let claim = claim_of_bytes(key, bytes);
+        let claim = self.make_claim(key, bytes);
         let claimed = self.lanes.admits(key.endpoint, self.now);
         let due = if claimed { self.now.plus(self.lanes.limits.lease) } else { self.now };
-        let row = Row { key, bytes, due, fence: u64::from(claimed), claimed };
+        let row = Row { key, bytes, due, fence: u64::from(claimed), claimed, attempts: 0 };
         self.rows.insert(claim.delivery, row);
         if claimed {
-            assert!(self.lanes.claimed(claim, self.now).is_none());
+            let back = self.lanes.claimed(claim, self.now);
+            self.give_back(&back.into_iter().collect::<Vec<_>>());
         } else {
             self.lanes.stored(key, self.now);
         }
     }
 
+    fn make_claim(&self, key: LaneKey, bytes: usize) -> Claim {
+        let endpoint = Arc::new(present(key, self.health[number(key)]));
+        Claim { endpoint, ..claim_of_bytes(key, bytes) }
+    }
+
     fn send(&mut self) -> bool {
-        let Some(claim) = self.lanes.next_claim(self.now) else {
+        let Some(turn) = self.lanes.next_claim(self.now) else {
             self.nobody_starves();
             return false;
         };
+        let claim = &turn.claim;
         let row = &self.rows[&claim.delivery];
         assert_eq!((row.fence, row.claimed), (claim.fence, true), "its lease has not ended");
         assert!(!self.off[number(row.key)], "its endpoint is enabled");
-        let twice = self.in_flight.iter().map(|(_, other)| other).chain(&self.refused);
+        let twice = self.in_flight.iter().map(|(_, other)| &other.claim).chain(&self.refused);
         assert!(twice.clone().all(|other| other.delivery != claim.delivery), "sent once at a time");
-        self.in_flight.push((self.now, claim));
+        let (key, life) = (turn.pass.key, turn.pass.life);
+        let probes = self.in_flight.iter().filter(|(_, other)| {
+            other.pass.key == key && other.pass.life == life && other.pass.probe
+        });
+        assert!(!turn.pass.probe || probes.count() == 0, "one probe at a time");
+        self.sent.push((key, self.now));
+        self.in_flight.push((self.now, turn));
         true
     }
 
@@ -135,46 +185,61 @@ impl World {
         if self.lanes.unrecorded >= limits.in_flight * UNRECORDED_FACTOR {
             return;
         }
-        let free = limits.in_flight - self.in_flight.len();
+        let free = limits.in_flight - self.lanes.in_flight;
         for lane in self.lanes.lanes.values() {
-            let company =
-                |(_, claim): &&(Timestamp, Claim)| claim.endpoint.company == lane.key.company;
-            let share = self.in_flight.iter().filter(company).count();
-            let can_send = !lane.window.is_empty() && lane.in_flight < lane.cap && share < free;
+            let company = |turn: &&Turn| turn.pass.key.company == lane.key.company;
+            let fresh = self.in_flight.iter().map(|(_, turn)| turn);
+            let fresh = fresh.filter(|turn| self.lanes.starts.holds_place(turn.pass.number));
+            let share = fresh.filter(company).count();
+            let open = lane.opens_at() <= self.now && lane.has_place();
+            let can_send = !lane.window.is_empty() && open && share < free;
             assert!(!can_send, "{lane:?} could send");
         }
     }
 
-    fn end(&mut self, which: usize, well: bool) {
-        let (_, claim) = self.in_flight.swap_remove(which);
-        let key = claim.endpoint.lane();
-        self.lanes.ended(key, if well { Ending::Well } else { Ending::Badly });
-        self.record(&claim, well);
+    fn end(&mut self, which: usize, well: bool, hold: Option<Timestamp>) {
+        let (_, Turn { claim, pass }) = self.in_flight.swap_remove(which);
+        let well = well && !self.out[number(pass.key)];
+        let ending = if well { Ending::Well } else { Ending::Badly };
+        let Consequence { health, change, back } =
+            self.lanes.ended(pass, End { ending, at: self.now, hold });
+        self.give_back(&back);
+        self.record(&claim, well, pass.probe);
+        if let Some(health) = health {
+            self.health[number(pass.key)] = health;
+        }
+        if let Some(Change::GivenUp { .. }) = change {
+            self.switch(pass.key.endpoint.uuid().as_u128(), true);
+            self.lanes.resume(pass.key);
+        }
         self.lanes.recorded();
     }
 
-    fn record(&mut self, claim: &Claim, well: bool) {
+    fn record(&mut self, claim: &Claim, well: bool, probe: bool) {
         let row = self.rows.get_mut(&claim.delivery).unwrap();
         assert_eq!((row.fence, row.claimed), (claim.fence, true), "a result never comes too late");
         if well {
             self.rows.remove(&claim.delivery);
         } else {
-            row.due = self.now.plus(SECOND * 5);
+            row.due = if probe { self.now } else { self.now.plus(SECOND * 5) };
             row.claimed = false;
+            row.attempts += 1;
             self.lanes.stored(claim.endpoint.lane(), row.due);
         }
     }
 
     fn refuse(&mut self, which: usize) {
-        let (_, claim) = self.in_flight.swap_remove(which);
-        self.lanes.ended(claim.endpoint.lane(), Ending::Well);
+        let (_, Turn { claim, pass }) = self.in_flight.swap_remove(which);
+        let end = End { ending: Ending::Well, at: self.now, hold: None };
+        self.lanes.ended(pass, end);
+        self.health[number(pass.key)] = Health::default();
         self.lanes.refused(claim.endpoint.lane());
         self.refused.push(claim);
     }
 
     fn settle(&mut self) {
         for claim in std::mem::take(&mut self.refused) {
-            self.record(&claim, true);
+            self.record(&claim, true, false);
             self.lanes.settled(claim.endpoint.lane());
             self.lanes.recorded();
         }
@@ -193,7 +258,14 @@ impl World {
             return Vec::new();
         }
         let mut due: Vec<(Timestamp, DeliveryId)> = self.waiting(room.key);
+        let retrying = due.iter().copied().find(|(_, delivery)| {
+            let row = &self.rows[delivery];
+            row.attempts > 0 && !row.claimed
+        });
         due.retain(|(due, _)| *due <= self.now);
+        if due.is_empty() && room.probe {
+            due.extend(retrying);
+        }
         due.truncate(room.limit as usize);
         let mut held = Vec::new();
         for (_, delivery) in due {
@@ -201,7 +273,8 @@ impl World {
             row.fence += 1;
             row.claimed = true;
             row.due = self.now.plus(self.lanes.limits.lease);
-            let claim = Claim { delivery, fence: row.fence, ..claim_of_bytes(room.key, row.bytes) };
+            let (fence, bytes) = (row.fence, row.bytes);
+            let claim = Claim { delivery, fence, ..self.make_claim(room.key, bytes) };
             held.extend(self.lanes.claimed(claim, self.now));
         }
         let next = self.waiting(room.key).first().map(|(due, _)| *due);
@@ -231,7 +304,7 @@ impl World {
         let longest = self.lanes.limits.attempt;
         let until = self.now.plus(time);
         while let Some(late) = self.in_flight.iter().position(|(at, _)| at.plus(longest) <= until) {
-            self.end(late, late % 2 == 0);
+            self.end(late, late % 2 == 0, None);
         }
         self.now = until;
     }
@@ -243,7 +316,9 @@ impl World {
         let present = if off {
             disabled(key, at)
         } else {
-            Endpoint { updated_at: at, ..super::endpoint(key) }
+            self.health[number(key)] = Health::default();
+            self.lanes.begin_anew(key.endpoint);
+            Endpoint { updated_at: at, ..present(key, Health::default()) }
         };
         let held = self.lanes.changed(present, at);
         self.give_back(&held);
@@ -256,14 +331,17 @@ impl World {
         for endpoint in 0..ENDPOINTS {
             let key = key_of(endpoint);
             if let (false, Some((due, _))) = (self.off[number(key)], self.waiting(key).first()) {
-                self.lanes.stored(key, *due);
+                self.lanes.found(key, *due, self.health[number(key)]);
             }
         }
     }
 
     fn limits_hold(&self) {
         let (lanes, limits) = (&self.lanes, &self.lanes.limits);
-        assert_eq!(lanes.in_flight, self.in_flight.len());
+        assert_eq!(lanes.in_flight + lanes.starts.slow(), self.in_flight.len());
+        assert!(lanes.starts.slow() <= limits.slow_in_flight);
+        let open = lanes.lanes.values().filter(|lane| lane.breaker.is_open()).count();
+        assert_eq!(lanes.breakers_open, open);
         assert_eq!(lanes.unrecorded, self.refused.len());
         assert!(lanes.in_flight <= limits.in_flight);
         let bytes: usize = lanes.lanes.values().map(|lane| lane.bytes).sum();
@@ -274,23 +352,42 @@ impl World {
             assert!(lane.window.len() <= limits.window);
             assert!(lane.in_flight <= small().lane_in_flight_at_start);
         }
-        for (due, endpoint) in &lanes.due {
-            assert_eq!(lanes.lanes[endpoint].store_due, Some(*due));
+    }
+
+    /// Whoever waits for something is found when it comes.
+    fn waits_hold(&self) {
+        let lanes = &self.lanes;
+        for (at, endpoint) in &lanes.due {
+            assert_eq!(lanes.lanes[endpoint].asks_at, Some(*at));
+        }
+        for (at, endpoint) in &lanes.timers {
+            assert_eq!(lanes.lanes[endpoint].timer, Some(*at));
+        }
+        let timers = lanes.lanes.values().filter(|lane| lane.timer.is_some());
+        assert_eq!(timers.count(), lanes.timers.len());
+    }
+
+    fn paces_hold(&self) {
+        let paced = self.sent.iter().filter(|(key, _)| number(*key) == 1);
+        let sent: Vec<Timestamp> = paced.map(|(_, at)| *at).collect();
+        for second in sent.windows(RATE as usize + 1) {
+            assert!(second[RATE as usize].since(second[0]) >= SECOND, "{second:?}");
         }
     }
 
     /// Everything goes well from here on.
     fn settle_down(&mut self) {
         (0..ENDPOINTS).for_each(|endpoint| self.switch(endpoint, false));
+        self.out = [false; ENDPOINTS as usize];
         self.settle();
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             self.fill(64);
             while self.send() {}
             while !self.in_flight.is_empty() {
-                self.end(0, true);
+                self.end(0, true, None);
                 while self.send() {}
             }
-            let Some(next) = self.lanes.next_fill() else { break };
+            let Some(next) = self.lanes.next_wake() else { break };
             self.now = self.now.max(next);
         }
         // Claims that the lanes were not told of are due when their leases end.
@@ -310,7 +407,9 @@ proptest! {
         for step in &steps {
             world.take(step);
             world.limits_hold();
+            world.waits_hold();
         }
         world.settle_down();
+        world.paces_hold();
     }
 }

@@ -1,0 +1,144 @@
+//! What follows from results for endpoints, and who hears of it: behind the results, in the same
+//! transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use uuid::Uuid;
+
+use crate::model::{Disabled, Health, LaneKey, Record, Timestamp};
+use crate::store::postgres::accept::{Born, Decision, Emitted, look_for_listeners};
+use crate::store::postgres::insert::Rows;
+use crate::store::postgres::record;
+use crate::store::postgres::rows::text;
+use crate::store::postgres::transaction::Transaction;
+use crate::store::{Admission, Emit, Recorded, Result};
+
+/// What was said of an address says nothing of another one.
+const HEALTH: &str = "
+    update endpoints e
+    set failing_since = h.failing_since, held_until = h.held_until,
+        updated_at = greatest(e.updated_at, h.at)
+    from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+        as h (company_id, id, url, failing_since, held_until, at)
+    where e.company_id = h.company_id and e.id = h.id and e.url = h.url";
+
+const DISABLE: &str = "
+    update endpoints e
+    set disabled_at = g.at, disabled_reason = g.reason, updated_at = g.at
+    from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[])
+        as g (company_id, id, at, reason)
+    where e.company_id = g.company_id and e.id = g.id
+      and e.disabled_at is null and e.deleted_at is null";
+
+/// Does anything follow beyond the delivery?
+pub(super) fn follows(record: &Record) -> bool {
+    record.health.is_some() || record.disabled.is_some() || !record.notices.is_empty()
+}
+
+/// Applies results of which some have more to follow.
+pub(super) async fn apply(transaction: Transaction, records: &[Record]) -> Result<Vec<Recorded>> {
+    let ((), mut recorded) = tokio::try_join!(
+        biased;
+        async { Ok(transaction.batch_execute("begin").await?) },
+        record::apply(&transaction, records),
+    )?;
+    let counts: Vec<(usize, &Record)> = recorded
+        .iter()
+        .zip(records)
+        .enumerate()
+        .filter_map(|(n, (recorded, record))| recorded.applied.then_some((n, record)))
+        .collect();
+    keep_health(&transaction, counts.iter().map(|(_, record)| *record)).await?;
+    disable(&transaction, counts.iter().map(|(_, record)| *record)).await?;
+    for (number, lane) in accept_notices(&transaction, &counts).await? {
+        if let Some(recorded) = recorded.get_mut(number) {
+            recorded.woken.push(lane);
+        }
+    }
+    transaction.ended();
+    Ok(recorded)
+}
+
+type Name = (Uuid, Uuid);
+
+/// How each endpoint does, by the newest that was said of it.
+async fn keep_health(client: &Object, records: impl Iterator<Item = &Record>) -> Result<()> {
+    let mut newest: BTreeMap<Name, (&str, Health, Timestamp)> = BTreeMap::new();
+    for record in records {
+        let endpoint = &record.claim.endpoint;
+        if let Some(health) = record.health {
+            let name = (endpoint.company.uuid(), endpoint.id.uuid());
+            newest.insert(name, (endpoint.url.as_str(), health, record.at));
+        }
+    }
+    if newest.is_empty() {
+        return Ok(());
+    }
+    let (companies, ids): (Vec<Uuid>, Vec<Uuid>) = newest.keys().copied().unzip();
+    let urls: Vec<&str> = newest.values().map(|(url, ..)| *url).collect();
+    let of = |time: fn(&Health) -> Option<Timestamp>| -> Vec<Option<i64>> {
+        newest.values().map(|(_, health, _)| time(health).map(|at| at.0)).collect()
+    };
+    let failing_since = of(|health| health.failing_since);
+    let held_until = of(|health| health.held_until);
+    let at: Vec<i64> = newest.values().map(|(.., at)| at.0).collect();
+    let statement = client.prepare_cached(HEALTH).await?;
+    client
+        .execute(&statement, &[&companies, &ids, &urls, &failing_since, &held_until, &at])
+        .await?;
+    Ok(())
+}
+
+async fn disable(client: &Object, records: impl Iterator<Item = &Record>) -> Result<()> {
+    let mut given_up: BTreeMap<Name, &Disabled> = BTreeMap::new();
+    for record in records {
+        let endpoint = &record.claim.endpoint;
+        if let Some(disabled) = &record.disabled {
+            given_up.insert((endpoint.company.uuid(), endpoint.id.uuid()), disabled);
+        }
+    }
+    if given_up.is_empty() {
+        return Ok(());
+    }
+    let (companies, ids): (Vec<Uuid>, Vec<Uuid>) = given_up.keys().copied().unzip();
+    let at: Vec<i64> = given_up.values().map(|disabled| disabled.at.0).collect();
+    let reasons: Vec<_> = given_up.values().map(|disabled| text(&disabled.reason)).collect();
+    let statement = client.prepare_cached(DISABLE).await?;
+    client.execute(&statement, &[&companies, &ids, &at, &reasons]).await?;
+    Ok(())
+}
+
+/// Stores the notices that somebody hears, and commits. Returns the lanes they went to, each with
+/// the number of its record.
+async fn accept_notices(
+    transaction: &Transaction,
+    records: &[(usize, &Record)],
+) -> Result<Vec<(usize, LaneKey)>> {
+    let admission = Admission { lease: Duration::ZERO, may_claim: Arc::new(|_| false) };
+    let mut told: Vec<(usize, Emitted)> = Vec::new();
+    for (number, record) in records {
+        for event in record.notices.iter().cloned() {
+            let emit = Emit { event, id_given: false, key: None };
+            told.push((*number, Emitted::new(emit, &admission)));
+        }
+    }
+    if told.is_empty() {
+        transaction.batch_execute("commit").await?;
+        return Ok(Vec::new());
+    }
+    let kinds = told.iter().map(|(_, emit)| emit.kind()).collect();
+    let listening = look_for_listeners(transaction, kinds).await?;
+    let (numbers, heard): (Vec<usize>, Vec<Emitted>) =
+        told.into_iter().filter(|(_, emit)| listening.contains_key(&emit.kind())).unzip();
+    let born: Vec<Vec<Born>> = heard.iter().map(|emit| emit.bear(&listening)).collect();
+    let mut woken = Vec::new();
+    for (number, born) in numbers.iter().zip(&born) {
+        woken.extend(born.iter().map(|born| (*number, born.endpoint.lane())));
+    }
+    let decisions: Vec<Decision> = born.into_iter().map(Decision::Store).collect();
+    Rows::of(&heard, &decisions)?.insert_and_commit(transaction).await?;
+    Ok(woken)
+}
