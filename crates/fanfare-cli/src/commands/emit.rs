@@ -62,7 +62,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result {
         headers: headers(&token)?,
         body: body(&event_type, &payload),
     };
-    let outcome = runtime::on_one_thread(async { Ok(transport.send(request).await) })?;
+    let outcome = runtime::on_one_thread(async { Ok(transport.send(request).await.outcome) })?;
     report(&url, outcome)
 }
 

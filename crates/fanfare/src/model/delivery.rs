@@ -84,6 +84,8 @@ pub struct Claim {
     /// Grows by one with each claim, so that a sender who lost its lease cannot overwrite a newer
     /// result.
     pub fence: u64,
+    /// When it was due, before it was claimed.
+    pub due_at: Timestamp,
     /// Requests made so far.
     pub attempts: u32,
     /// How many of them were probes.
@@ -148,7 +150,7 @@ pub struct Attempt {
 /// Where the time of an attempt went; `None` for a step that was not needed or not reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timing {
-    /// From the time it was due until it was sent.
+    /// From the time it was due until the attempt began, in whole milliseconds.
     pub queue: Option<Duration>,
     /// Name resolution.
     pub dns: Option<Duration>,
@@ -156,7 +158,7 @@ pub struct Timing {
     pub connect: Option<Duration>,
     /// The TLS handshake.
     pub tls: Option<Duration>,
-    /// From the request being sent until the head of the answer.
+    /// From the request being sent until the whole head of the answer has come.
     pub first_byte: Option<Duration>,
 }
 

@@ -71,6 +71,7 @@ fn claim_of_bytes(key: LaneKey, bytes: usize) -> Claim {
     Claim {
         delivery: DeliveryId::new(NOW),
         fence: 1,
+        due_at: NOW,
         attempts: 0,
         probes: 0,
         sequence: 1,
