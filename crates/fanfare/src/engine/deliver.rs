@@ -74,7 +74,9 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<Attempt> {
             let request = send::request(claim, &secret, started_at);
             let headers = send::shown(&request.headers);
             let stopwatch = Stopwatch::start();
+            let flight = world.flights.begin(claim.delivery, started_at);
             let mut sent = transmit(world, request).await?;
+            drop(flight);
             if let Outcome::Answered(answer) = &mut sent.outcome {
                 answer.body.truncate(BODY_BYTES_KEPT);
             }

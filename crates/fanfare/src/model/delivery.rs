@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::{
-    CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Headers, Health, Shape, Timestamp,
+    CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Headers, Health, LaneKey, Shape,
+    Timestamp,
 };
 
 /// Where a delivery stands. There is no "sending" state: a claim is a due time one lease ahead.
@@ -68,6 +69,11 @@ impl Delivery {
     /// Does it wait for another one under the same key?
     pub fn is_parked(&self) -> bool {
         self.due_at.0 >= PARKED_MS
+    }
+
+    /// The name of the lane it is in.
+    pub fn lane(&self) -> LaneKey {
+        LaneKey { company: self.company, endpoint: self.endpoint }
     }
 
     /// How many of its attempts failed.

@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Claim, Endpoint, EndpointId, LaneKey, Timestamp};
+use crate::model::{Claim, DeliveryId, Endpoint, EndpointId, LaneKey, Timestamp};
 use lane::{Lane, Waiting};
 use recent::Recent;
 use turns::Turns;
@@ -75,6 +75,17 @@ pub struct Room {
     pub key: LaneKey,
     /// For how many claims.
     pub limit: u32,
+}
+
+/// A lane, as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LaneView {
+    /// Attempts in flight.
+    pub in_flight: u32,
+    /// How many there may be.
+    pub cap: u32,
+    /// How many of its window go before the delivery asked about; `None` when that is not in it.
+    pub place: Option<usize>,
 }
 
 /// All lanes of one engine.
@@ -281,6 +292,15 @@ impl Lanes {
             lane.window.drain(..)
         });
         windows.map(|waiting| waiting.claim).collect()
+    }
+
+    /// What is known of a lane, and of the place of one of its deliveries.
+    pub fn view(&self, key: LaneKey, delivery: DeliveryId) -> LaneView {
+        let Some(lane) = self.lanes.get(&key.endpoint) else {
+            return LaneView { cap: self.limits.lane_in_flight_at_start, ..LaneView::default() };
+        };
+        let place = lane.window.iter().position(|waiting| waiting.claim.delivery == delivery);
+        LaneView { in_flight: lane.in_flight, cap: lane.cap, place }
     }
 
     /// Since when the oldest delivery that could be sent has been waiting. Looks at every lane.
