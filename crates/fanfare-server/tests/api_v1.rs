@@ -274,11 +274,13 @@ async fn a_delivery_is_commercios_and_shows_every_attempt() {
         "durationMs",
         "error",
         "number",
+        "probe",
         "requestHeaders",
         "responseBody",
         "responseHeaders",
         "startedAt",
         "statusCode",
+        "timing",
         "url",
     ];
     assert_eq!(fields(&history[0]), names);
