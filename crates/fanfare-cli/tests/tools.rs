@@ -66,6 +66,55 @@ async fn what_is_emitted_arrives_at_a_listener_that_verifies_it() {
 }
 
 #[tokio::test]
+async fn explain_tells_where_an_event_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = fanfare(&dir).spawn(&["listen", "--port=0", "--status=500"]);
+    let url = address(&listener).await;
+    let network = url.replace("http://127.0.0.1", "--allow-networks=127.0.0.1/32");
+    let server = fanfare(&dir).serve(&["--allow-http", &network]).await;
+    let shop = fanfare(&dir).shop().await;
+    let mut client = Client::connect(server.address, &shop.token).await.unwrap();
+    let path = format!("/v1/companies/{}/endpoints", shop.company);
+    for (url, events) in [(&*url, "order.*"), ("https://other.example/", "payment.*")] {
+        let body = serde_json::json!({"url": url, "events": [events]}).to_string();
+        assert_eq!(client.send(Method::POST, &path, body).await.unwrap().0, 201);
+    }
+    let at = format!("http://{}", server.address);
+    let asked = ["--company", &shop.company, "--server", &at];
+    let emitted = fanfare(&dir).run(&[&["emit", "order.created", "{}"], &asked[..]].concat()).await;
+    let event: Value = serde_json::from_str(&emitted.stdout).unwrap();
+    let id = event["id"].as_str().unwrap();
+    listener.line(id).await;
+
+    let explain = [&["explain", id], &asked[..]].concat();
+    let told = loop {
+        let told = fanfare(&dir).run(&explain).await;
+        assert_eq!(told.code, 0, "{}", told.stderr);
+        // The answer has arrived before it is on the server's disk.
+        if !told.stdout.contains("(inFlight)") && !told.stdout.contains("(turn)") {
+            break told.stdout;
+        }
+    };
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with(&format!("order.created {id}, emitted at ")), "{told}");
+    assert!(lines[1].starts_with(&url), "{told}");
+    assert!(lines[2].contains("waiting (dueTime): is tried again at "), "{told}");
+    assert!(lines[3].contains("attempt 1, at ") && lines[3].contains("answered 500"), "{told}");
+    assert!(lines[3].contains("connect ") && lines[3].contains("first byte "), "{told}");
+    assert!(lines[4].contains("not for it: not subscribed to order.created"), "{told}");
+    let raw = fanfare(&dir).run(&[&explain[..], &["--json"]].concat()).await;
+    let raw: Value = serde_json::from_str(&raw.stdout).unwrap();
+    assert_eq!(raw["endpoints"][0]["deliveries"][0]["attempts"][0]["statusCode"], 500);
+
+    let nobody = fanfare(&dir).run(&[&["explain", &shop.company], &asked[..]].concat()).await;
+    assert_eq!(nobody.code, 1);
+    assert!(nobody.stderr.contains("has no event"), "{}", nobody.stderr);
+    let wrong = fanfare(&dir).run(&[&["explain", "x"], &asked[..]].concat()).await;
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains("EVENT_ID"), "{}", wrong.stderr);
+}
+
+#[tokio::test]
 async fn a_listener_tells_what_is_not_verified_and_answers_as_it_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

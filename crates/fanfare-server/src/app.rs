@@ -60,10 +60,11 @@ pub fn router(app: App) -> Router {
 }
 
 fn native() -> Router<App> {
-    use v1::{companies, deliveries, endpoints, events};
+    use v1::{companies, deliveries, endpoints, events, explain};
     Router::new()
         .route("/v1/companies/{companyId}", get(companies::show).put(companies::name))
         .route("/v1/companies/{companyId}/events", post(events::emit))
+        .route("/v1/companies/{companyId}/events/{eventId}", get(explain::show))
         .route(
             "/v1/companies/{companyId}/endpoints",
             get(endpoints::list).post(endpoints::register),

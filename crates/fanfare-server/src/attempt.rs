@@ -1,6 +1,7 @@
 //! What an attempt came to, as both interfaces show it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fanfare::model::{Attempt, Headers, Outcome};
 use serde_json::value::RawValue;
@@ -47,6 +48,11 @@ pub(crate) fn show(attempt: &Attempt) -> Shown {
             duration_ms,
         },
     }
+}
+
+/// A span in milliseconds, with its microseconds behind the point.
+pub(crate) fn millis(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Headers as an object. What comes several times is joined as RFC 9110, section 5.3, has it.

@@ -166,6 +166,7 @@ impl From<fanfare::Error> for ApiError {
             Error::NotFound { kind, .. } => {
                 let code = match kind {
                     "endpoint" => "endpoint_not_found",
+                    "event" => "event_not_found",
                     "delivery" => "delivery_not_found",
                     "company" => "company_not_found",
                     _ => "not_found",

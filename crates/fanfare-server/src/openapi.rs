@@ -41,6 +41,7 @@ pub(crate) fn text() -> &'static str {
     info(title = "Fanfare", description = include_str!("openapi.md")),
     paths(
         v1::events::emit,
+        v1::explain::show,
         v1::endpoints::register,
         v1::endpoints::list,
         v1::endpoints::show,
@@ -70,7 +71,7 @@ pub(crate) fn text() -> &'static str {
     ),
     components(schemas(error::ErrorDto, w3block::OrderByEnum)),
     tags(
-        (name = EVENTS, description = "The way in."),
+        (name = EVENTS, description = "The way in, and what became of it."),
         (name = ENDPOINTS, description = "Where events are posted: commercio's webhooks."),
         (name = DELIVERIES, description = "Events on their way: commercio's webhook deliveries."),
         (name = COMPANIES, description = "Tenants."),

@@ -1,14 +1,21 @@
-//! Where a delivery stands, for people.
+//! Where a delivery stands, as both interfaces show it.
 
+use fanfare::Engine;
 use fanfare::model::{Delivery, DeliveryState, Endpoint, Timestamp};
+use fanfare::policy::standing::WaitsFor;
 
 /// Where a delivery stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It will be sent at this time, or is on its way right now (`None`).
     Waiting(Option<Timestamp>),
-    /// It waits for its endpoint to be enabled; the reason.
-    Held(String),
+    /// It is kept from its turn.
+    Held {
+        /// Why.
+        reason: String,
+        /// Until when, where that is known.
+        until: Option<Timestamp>,
+    },
     /// A 2xx was received.
     Concluded,
     /// It was given up; the reason.
@@ -16,18 +23,18 @@ pub(crate) enum Standing {
 }
 
 /// Where `delivery` stands; `endpoint` is where it goes, unless that was deleted.
-pub(crate) fn of(delivery: &Delivery, endpoint: Option<&Endpoint>) -> Standing {
+pub(crate) fn of(engine: &Engine, delivery: &Delivery, endpoint: Option<&Endpoint>) -> Standing {
     match delivery.state {
         DeliveryState::Concluded => Standing::Concluded,
         DeliveryState::Failed => {
             Standing::Failed(delivery.reason.clone().unwrap_or_else(|| "given up".to_owned()))
         }
-        DeliveryState::Waiting => match endpoint.map(|endpoint| endpoint.disabled.as_ref()) {
-            None => Standing::Held("the endpoint was deleted".to_owned()),
-            Some(Some(disabled)) => {
-                Standing::Held(format!("the endpoint is disabled: {}", disabled.reason))
+        DeliveryState::Waiting => {
+            let now = engine.standing(delivery, endpoint);
+            if now.waits_for.is_some_and(WaitsFor::is_held) {
+                return Standing::Held { reason: now.says, until: now.next_at };
             }
-            Some(None) => Standing::Waiting((!delivery.claimed).then_some(delivery.due_at)),
-        },
+            Standing::Waiting((!delivery.claimed).then_some(delivery.due_at))
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare::model::{CompanyId, Timestamp};
+use fanfare::model::{CompanyId, Timestamp, Timing};
 use fanfare::send::guard::GuardPolicy;
 use fanfare::send::{HttpTransport, Transport};
 use receiver::{
@@ -30,7 +30,7 @@ async fn a_request_arrives_byte_for_byte_with_host_and_length_of_our_making() {
     request.headers.insert("content-length", "9999".parse().unwrap());
     request.headers.insert("transfer-encoding", "chunked".parse().unwrap());
     request.body = Bytes::from("{\"price\":1.10,\"n\":12345678901234567890,\"s\":\"ü\"}");
-    let sent = answer(transport(&receiver, PATIENT).send(request).await).body;
+    let sent = answer(transport(&receiver, PATIENT).send(request).await.outcome).body;
     let sent = String::from_utf8(sent.to_vec()).unwrap();
     let (head, body) = sent.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("POST /a%20b/%C3%BC?q=1&r=[]| HTTP/1.1\r\n"), "{head}");
@@ -63,7 +63,7 @@ async fn a_connection_is_used_again_within_a_company_only() {
     assert_eq!(receiver.connections(), 1);
     let mut other = request(&receiver.url("/hook"));
     other.company = CompanyId::new(Timestamp(1));
-    assert_eq!(answer(transport.send(other).await).status, 200);
+    assert_eq!(answer(transport.send(other).await.outcome).status, 200);
     assert_eq!(receiver.connections(), 2);
 }
 
@@ -91,7 +91,8 @@ async fn many_at_once_get_an_answer_each() {
         let mut senders = tokio::task::JoinSet::new();
         for _ in 0..100 {
             let (transport, url) = (Arc::clone(&transport), receiver.url("/hook"));
-            senders.spawn(async move { answer(transport.send(request(&url)).await).status });
+            senders
+                .spawn(async move { answer(transport.send(request(&url)).await.outcome).status });
         }
         assert_eq!(senders.join_all().await, [200; 100]);
     }
@@ -269,7 +270,7 @@ async fn a_refused_connection_says_so() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let transport = HttpTransport::new(policy(&[port]), PATIENT);
-    let outcome = transport.send(request(&format!("http://127.0.0.1:{port}/"))).await;
+    let outcome = transport.send(request(&format!("http://127.0.0.1:{port}/"))).await.outcome;
     assert_eq!(reason(outcome), "connect: connection refused");
 }
 
@@ -313,13 +314,13 @@ async fn what_is_forbidden_sees_no_connection() {
     ] {
         let transport = HttpTransport::new(policy.clone(), PATIENT);
         // Planted: parsed by nobody who judges.
-        let outcome = transport.send(request(&format!("http://{host}:{port}/hook"))).await;
+        let outcome = transport.send(request(&format!("http://{host}:{port}/hook"))).await.outcome;
         let reason = reason(outcome);
         assert!(reason.starts_with(&format!("refused: {rule}: ")), "{host}: {reason}");
         assert!(!reason.contains("127.") && !reason.contains("::1"), "{reason}");
     }
     let https_only = HttpTransport::new(GuardPolicy::default(), PATIENT);
-    let outcome = https_only.send(request(&receiver.url("/hook"))).await;
+    let outcome = https_only.send(request(&receiver.url("/hook"))).await.outcome;
     assert!(reason(outcome).starts_with("refused: plain_http: "));
     assert_eq!(receiver.connections(), 0);
 }
@@ -333,7 +334,7 @@ async fn a_name_is_resolved_judged_and_reached() {
     let transport = HttpTransport::new(policy, PATIENT);
     let url = format!("http://localhost:{}/hook", receiver.port);
     for _ in 0..2 {
-        assert_eq!(answer(transport.send(request(&url)).await).status, 200);
+        assert_eq!(answer(transport.send(request(&url)).await.outcome).status, 200);
     }
     assert_eq!(receiver.connections(), 1);
 }
@@ -342,7 +343,7 @@ async fn a_name_is_resolved_judged_and_reached() {
 async fn a_certificate_that_nobody_vouches_for_is_a_tls_failure() {
     let receiver = receiver::self_signed().await;
     let url = format!("https://127.0.0.1:{}/hook", receiver.port);
-    let reason = reason(transport(&receiver, PATIENT).send(request(&url)).await);
+    let reason = reason(transport(&receiver, PATIENT).send(request(&url)).await.outcome);
     let words = ["tls: unknown_issuer: ", "tls: no_roots: "]; // the latter on a bare machine
     assert!(words.iter().any(|word| reason.starts_with(word)), "{reason}");
     assert_eq!(receiver.requests(), 0);
@@ -361,4 +362,41 @@ async fn an_abandoned_attempt_closes_its_connection() {
         () = receiver.until_asked(1) => {}
     }
     receiver.until_closed(1).await;
+}
+
+#[tokio::test]
+async fn the_time_goes_to_the_steps_that_were_needed() {
+    let receiver = Receiver::answering(OK).await;
+    let mut policy = policy(&[receiver.port]);
+    policy.allow_networks.push(format!("[::1]/128:{}", receiver.port).parse().unwrap());
+    policy.allow_hosts.push("localhost".parse().unwrap());
+    let transport = HttpTransport::new(policy, PATIENT);
+    let by_name = format!("http://localhost:{}/hook", receiver.port);
+    let steps = async |url: &str| {
+        let Timing { queue, dns, connect, tls, first_byte } =
+            transport.send(request(url)).await.timing;
+        [queue, dns, connect, tls, first_byte].map(|step| step.is_some())
+    };
+    assert_eq!(steps(&by_name).await, [false, true, true, false, true], "a new connection");
+    assert_eq!(steps(&by_name).await, [false, false, false, false, true], "one that was kept");
+    let by_address = receiver.url("/hook");
+    assert_eq!(steps(&by_address).await, [false, false, true, false, true], "no name");
+}
+
+#[tokio::test]
+async fn a_step_that_used_up_the_time_shows_it_and_what_was_not_reached_shows_none() {
+    let receiver = Receiver::playing(|mut socket, _| async move {
+        // Takes the greeting, and says nothing until the sender goes away.
+        while socket.read_u8().await.is_ok() {}
+    })
+    .await;
+    let url = format!("https://127.0.0.1:{}/hook", receiver.port);
+    let sent = transport(&receiver, SHORT).send(request(&url)).await;
+    let reason = reason(sent.outcome);
+    if reason.starts_with("tls: no_roots: ") {
+        return; // A bare machine has nothing to begin a handshake with.
+    }
+    assert!(reason.starts_with("timeout: "), "{reason}");
+    assert!(sent.timing.connect.is_some() && sent.timing.tls.is_some(), "{:?}", sent.timing);
+    assert_eq!(sent.timing.first_byte, None);
 }

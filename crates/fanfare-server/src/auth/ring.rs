@@ -195,7 +195,7 @@ impl Ring {
             headers: HeaderMap::from_iter([(ACCEPT, accept)]),
             body: Bytes::new(),
         };
-        match self.transport.send(request).await {
+        match self.transport.send(request).await.outcome {
             Outcome::Answered(Answer { status: 200, body: bytes, flaw: None, .. }) => {
                 Ok(Document { bytes, stamp: None })
             }

@@ -21,7 +21,7 @@ const LIMIT_MAX: u32 = 100;
 pub(crate) struct Cursor {
     /// Items on the page.
     #[param(value_type = u32, required = false, minimum = 1, maximum = 100, default = 20)]
-    limit: u32,
+    pub(super) limit: Option<u32>,
     /// Where to go on: `next` of the page before. Without it, the newest come first.
     #[param(value_type = String, required = false, format = "uuid")]
     pub(super) after: Option<Uuid>,
@@ -30,7 +30,11 @@ pub(crate) struct Cursor {
 impl Cursor {
     /// How many to ask the store for: one more than is shown tells whether there is a next page.
     pub(super) fn wanted(&self) -> u32 {
-        self.limit + 1
+        self.shown() + 1
+    }
+
+    fn shown(&self) -> u32 {
+        self.limit.unwrap_or(LIMIT_DEFAULT)
     }
 
     /// The items of this page, and where the next one begins.
@@ -39,7 +43,7 @@ impl Cursor {
         mut found: Vec<T>,
         id: impl Fn(&T) -> String,
     ) -> (Vec<T>, Option<String>) {
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.shown()).unwrap_or(usize::MAX);
         let more = found.len() > limit;
         found.truncate(limit);
         let next = if more { found.last().map(id) } else { None };
@@ -58,7 +62,7 @@ impl Cursor {
                 return Err(ApiError::invalid_field(&name, "must not be given twice"));
             }
         }
-        Ok(Cursor { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
+        Ok(Cursor { limit, after })
     }
 }
 

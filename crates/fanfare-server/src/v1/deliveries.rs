@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use fanfare::model::{DeliveryId, Endpoint, EndpointId};
+use fanfare::model::{self, DeliveryId};
 
 use super::cursor::Cursor;
 use super::delivery::{Delivery, DeliveryDetails, DeliveryList};
@@ -12,6 +12,7 @@ use crate::answer::Json;
 use crate::app::App;
 use crate::error::Result;
 use crate::openapi::DELIVERIES;
+use crate::standing::{self, Standing};
 
 /// The path parameter that names the delivery.
 const ID: &str = "deliveryId";
@@ -32,7 +33,9 @@ pub(crate) async fn list(
     let found = engine.deliveries_before(company, id, before, cursor.wanted()).await?;
     let endpoint = engine.endpoint(company, id).await?;
     let (found, next) = cursor.cut(found, |sent| sent.id().to_string());
-    let shape = |sent| Delivery::of(sent, Some(&endpoint));
+    let shape = |sent: &model::History| {
+        Delivery::of(sent, standing::of(engine, &sent.delivery, Some(&endpoint)))
+    };
     let items = found.iter().map(shape).collect::<Result<_>>()?;
     Ok(Json::ok(DeliveryList { items, next }))
 }
@@ -49,9 +52,9 @@ pub(crate) async fn show(
 ) -> Result<Json<DeliveryDetails>> {
     let (engine, id) = (app.engine(), access.delivery(ID)?);
     let sent = engine.delivery(access.company, id).await?;
-    let endpoint = endpoint(&app, &access, sent.delivery.endpoint).await?;
+    let standing = standing(&app, &sent.delivery).await?;
     let attempts = engine.attempts(access.company, id).await?;
-    Ok(Json::ok(DeliveryDetails::of(&sent, endpoint.as_ref(), &attempts)?))
+    Ok(Json::ok(DeliveryDetails::of(&sent, standing, &attempts)?))
 }
 
 /// Replays a delivery
@@ -65,15 +68,17 @@ pub(crate) async fn replay(State(app): State<App>, access: Authorized) -> Result
     let engine = app.engine();
     let replayed = engine.replay(access.company, access.delivery(ID)?).await?;
     let sent = engine.delivery(access.company, replayed.id).await?;
-    let endpoint = endpoint(&app, &access, replayed.endpoint).await?;
-    Ok(Json(StatusCode::ACCEPTED, Delivery::of(&sent, endpoint.as_ref())?))
+    let standing = standing(&app, &sent.delivery).await?;
+    Ok(Json(StatusCode::ACCEPTED, Delivery::of(&sent, standing)?))
 }
 
-/// The endpoint, unless it was deleted.
-async fn endpoint(app: &App, access: &Authorized, id: EndpointId) -> Result<Option<Endpoint>> {
-    match app.engine().endpoint(access.company, id).await {
-        Ok(endpoint) => Ok(Some(endpoint)),
-        Err(fanfare::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+/// Where a delivery stands, whether or not its endpoint is still there.
+async fn standing(app: &App, delivery: &model::Delivery) -> Result<Standing> {
+    let engine = app.engine();
+    let endpoint = match engine.endpoint(delivery.company, delivery.endpoint).await {
+        Ok(endpoint) => Some(endpoint),
+        Err(fanfare::Error::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(standing::of(engine, delivery, endpoint.as_ref()))
 }

@@ -1,15 +1,16 @@
 //! A delivery in commercio's form, with what goes beyond it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use fanfare::model::{Attempt as Made, Endpoint, History};
+use fanfare::model::{Attempt as Made, History};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::attempt;
 use crate::error::Result;
-use crate::standing::{self, Standing};
+use crate::standing::Standing;
 
 /// One event on its way to one endpoint.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,7 +62,8 @@ pub(crate) struct Delivery {
     created_at: String,
     #[schema(format = "date-time")]
     updated_at: String,
-    /// When the next attempt may begin; null while it is being sent, held, or over.
+    /// When the next attempt may begin; null while it is being sent, held for a time that is not
+    /// known, or over.
     #[schema(format = "date-time", required = true)]
     next_attempt_at: Option<String>,
     /// Why it is held; null otherwise.
@@ -75,8 +77,9 @@ pub(crate) struct Delivery {
     replay_of: Option<String>,
 }
 
-/// Where a delivery stands: `waiting` for its time or being sent, `held` while its endpoint is
-/// disabled, `concluded` by a 2xx, or `failed`: given up.
+/// Where a delivery stands: `waiting` for its time or being sent, `held` (while its endpoint is
+/// disabled, has failed for long or asked to be left alone, or an earlier delivery under the same
+/// key is not over), `concluded` by a 2xx, or `failed`: given up.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DeliveryState {
@@ -105,6 +108,9 @@ pub(crate) struct Attempt {
     started_at: String,
     /// From name resolution to the last byte that was read.
     duration_ms: u64,
+    timing: Timing,
+    /// Whether it was a probe of an endpoint that has failed for long; it uses up no retries.
+    probe: bool,
     url: String,
     /// The headers it was sent with, credentials masked.
     request_headers: BTreeMap<String, String>,
@@ -119,6 +125,31 @@ pub(crate) struct Attempt {
     error: Option<String>,
 }
 
+/// Where the time of an attempt went, in milliseconds; null for a step that was not needed or not
+/// reached.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Timing {
+    /// From the time it was due until it began, in whole milliseconds.
+    #[schema(required = true, example = 2.0)]
+    queue_ms: Option<f64>,
+    /// Name resolution.
+    #[schema(required = true, example = 0.871)]
+    dns_ms: Option<f64>,
+    /// The TCP connection.
+    #[schema(required = true, example = 11.402)]
+    connect_ms: Option<f64>,
+    /// The TLS handshake.
+    #[schema(required = true, example = 23.118)]
+    tls_ms: Option<f64>,
+    /// From the request being sent until the whole head of the answer has come.
+    #[schema(required = true, example = 41.973)]
+    first_byte_ms: Option<f64>,
+    /// From name resolution to the last byte that was read.
+    #[schema(example = 77.52)]
+    total_ms: f64,
+}
+
 /// A page of deliveries.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeliveryList {
@@ -129,15 +160,16 @@ pub(crate) struct DeliveryList {
 }
 
 impl Delivery {
-    pub(super) fn of(sent: &History, endpoint: Option<&Endpoint>) -> Result<Self> {
+    pub(super) fn of(sent: &History, standing: Standing) -> Result<Self> {
         let History { delivery, event, last } = sent;
         let (mut next_attempt_at, mut held_reason, mut failed_reason) = (None, None, None);
-        let state = match standing::of(delivery, endpoint) {
+        let state = match standing {
             Standing::Waiting(next) => {
                 next_attempt_at = next.map(|next| next.to_string());
                 DeliveryState::Waiting
             }
-            Standing::Held(reason) => {
+            Standing::Held { reason, until } => {
+                next_attempt_at = until.map(|until| until.to_string());
                 held_reason = Some(reason);
                 DeliveryState::Held
             }
@@ -169,29 +201,41 @@ impl Delivery {
 }
 
 impl DeliveryDetails {
-    pub(super) fn of(
-        sent: &History,
-        endpoint: Option<&Endpoint>,
-        attempts: &[Made],
-    ) -> Result<Self> {
+    pub(super) fn of(sent: &History, standing: Standing, attempts: &[Made]) -> Result<Self> {
         let history = attempts.iter().map(Attempt::of).collect();
-        Ok(DeliveryDetails { delivery: Delivery::of(sent, endpoint)?, history })
+        Ok(DeliveryDetails { delivery: Delivery::of(sent, standing)?, history })
     }
 }
 
 impl Attempt {
-    fn of(made: &Made) -> Self {
+    pub(super) fn of(made: &Made) -> Self {
         let shown = attempt::show(made);
         Attempt {
             number: made.number,
             started_at: made.started_at.to_string(),
             duration_ms: shown.duration_ms,
+            timing: Timing::of(made),
+            probe: made.probe,
             url: made.url.clone(),
             request_headers: attempt::joined(&made.headers),
             status_code: shown.status,
             response_headers: shown.headers,
             response_body: shown.body,
             error: shown.error,
+        }
+    }
+}
+
+impl Timing {
+    fn of(made: &Made) -> Self {
+        let millis = |span: Option<Duration>| span.map(attempt::millis);
+        Timing {
+            queue_ms: millis(made.timing.queue),
+            dns_ms: millis(made.timing.dns),
+            connect_ms: millis(made.timing.connect),
+            tls_ms: millis(made.timing.tls),
+            first_byte_ms: millis(made.timing.first_byte),
+            total_ms: attempt::millis(made.duration),
         }
     }
 }

@@ -45,7 +45,8 @@ pub(crate) async fn list(
     let list = DeliveryList { company, endpoint, search, sort, order, window };
     let page = app.engine().deliveries(&list).await?;
     let sender = Sender::find(&app, &access).await?;
-    let items: Vec<_> = page.items.iter().map(|sent| sender.show(sent)).collect::<Result<_>>()?;
+    let items: Vec<_> =
+        page.items.iter().map(|sent| sender.show(&app, sent)).collect::<Result<_>>()?;
     let (meta, links) = asked.answer(items.len(), page.total);
     Ok(Json::ok(WebhookEntityPaginatedDto { items, meta, links }))
 }
@@ -66,7 +67,7 @@ pub(crate) async fn show(
     if sent.delivery.endpoint != sender.endpoint.id {
         return Err(fanfare::Error::not_found("delivery", id).into());
     }
-    Ok(Json::ok(sender.show(&sent)?))
+    Ok(Json::ok(sender.show(&app, &sent)?))
 }
 
 /// A configuration, as each of its webhooks shows it.
@@ -86,9 +87,9 @@ impl Sender {
         Ok(Sender { endpoint, company: CompanyEntityDto::of(&company), configuration })
     }
 
-    fn show(&self, sent: &History) -> Result<WebhookEntityDto> {
+    fn show(&self, app: &App, sent: &History) -> Result<WebhookEntityDto> {
         let delivery = &sent.delivery;
-        let standing = standing::of(delivery, Some(&self.endpoint));
+        let standing = standing::of(app.engine(), delivery, Some(&self.endpoint));
         Ok(WebhookEntityDto {
             id: delivery.id.to_string(),
             created_at: delivery.id.made_at().to_string(),
@@ -122,7 +123,7 @@ impl Sender {
 
 fn status(standing: &Standing) -> WebhookStatusEnum {
     match standing {
-        Standing::Waiting(_) | Standing::Held(_) => WebhookStatusEnum::Sending,
+        Standing::Waiting(_) | Standing::Held { .. } => WebhookStatusEnum::Sending,
         Standing::Concluded => WebhookStatusEnum::Concluded,
         Standing::Failed(_) => WebhookStatusEnum::Failed,
     }
@@ -137,12 +138,12 @@ fn last_result(sent: &History, standing: &Standing) -> Option<LastResult> {
     };
     match standing {
         Standing::Failed(reason) => result.error = Some(reason.clone()),
-        Standing::Held(reason) => {
+        Standing::Held { reason, .. } => {
             result.error.get_or_insert_with(|| reason.clone());
         }
         Standing::Waiting(_) | Standing::Concluded => {}
     }
-    if let Standing::Waiting(next) = standing {
+    if let Standing::Waiting(next) | Standing::Held { until: next, .. } = standing {
         result.next_attempt_at = next.map(|next| next.to_string());
     }
     Some(result)

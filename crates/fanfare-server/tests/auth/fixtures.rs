@@ -20,7 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use fanfare::clock::{Clock, ManualClock};
 use fanfare::model::{Answer, CompanyId, Outcome, Timestamp};
-use fanfare::send::{Request, Transport};
+use fanfare::send::{Request, Sent, Transport};
 use fanfare_server::auth::{Auth, AuthError, AuthSettings, Caller, JwksSource, SettingError};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -203,10 +203,10 @@ impl Provider {
 
 #[async_trait]
 impl Transport for Provider {
-    async fn send(&self, request: Request) -> Outcome {
+    async fn send(&self, request: Request) -> Sent {
         self.requests.lock().unwrap().push(request);
         self.gate.acquire().await.unwrap().forget();
-        self.answer.lock().unwrap().clone()
+        self.answer.lock().unwrap().clone().into()
     }
 }
 

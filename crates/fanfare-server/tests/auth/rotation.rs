@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use fanfare::clock::{Clock, ManualClock};
 use fanfare::model::{Outcome, Timestamp};
-use fanfare::send::{Request, Transport};
+use fanfare::send::{Request, Sent, Transport};
 use fanfare_server::auth::Auth;
 use http::Method;
 use tokio_util::sync::CancellationToken;
@@ -229,10 +229,10 @@ struct Panics(std::sync::atomic::AtomicUsize);
 
 #[async_trait]
 impl Transport for Panics {
-    async fn send(&self, _: Request) -> Outcome {
+    async fn send(&self, _: Request) -> Sent {
         let before = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         assert!(before > 0, "the first request goes wrong");
-        Outcome::NoAnswer { reason: "connect: nobody there".into() }
+        Outcome::NoAnswer { reason: "connect: nobody there".into() }.into()
     }
 }
 

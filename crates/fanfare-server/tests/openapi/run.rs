@@ -22,6 +22,7 @@ struct Stage {
     schemas: Value,
     endpoint: String,
     delivery: String,
+    event: String,
 }
 
 impl Stage {
@@ -29,8 +30,8 @@ impl Stage {
         let bench = Bench::new().await;
         let runner = TestRunner::deterministic();
         let schemas = ours()["components"]["schemas"].clone();
-        let (endpoint, delivery) = (String::new(), String::new());
-        let mut stage = Stage { bench, runner, schemas, endpoint, delivery };
+        let [endpoint, delivery, event] = [const { String::new() }; 3];
+        let mut stage = Stage { bench, runner, schemas, endpoint, delivery, event };
         stage.make_endpoint().await;
         stage
     }
@@ -43,6 +44,7 @@ impl Stage {
         let path = v1(&format!("/endpoints/{}/deliveries", self.endpoint));
         let page = self.bench.until(&path, |page| page["items"][0]["success"] == true).await;
         self.delivery = text(&page["items"][0], "id").to_owned();
+        self.event = text(&page["items"][0], "eventId").to_owned();
     }
 
     fn draw<T>(&mut self, strategy: &(impl Strategy<Value = T> + ?Sized)) -> T {
@@ -64,6 +66,7 @@ impl Stage {
             return Some(match name {
                 "companyId" => COMPANY.to_owned(),
                 "endpointId" | "configurationId" => self.endpoint.clone(),
+                "eventId" => self.event.clone(),
                 _ => self.delivery.clone(),
             });
         }

@@ -18,7 +18,7 @@ use fanfare::engine::{Parts, Rules};
 use fanfare::metrics::Metrics;
 use fanfare::model::{Answer, Outcome, Timestamp};
 use fanfare::seal::Seal;
-use fanfare::send::{GuardPolicy, Request as Sent, Transport};
+use fanfare::send::{self, GuardPolicy, Request as Sent, Transport};
 use fanfare::store;
 use fanfare_server::auth::{Auth, AuthSettings, Grant, mint};
 use fanfare_server::{App, router};
@@ -68,12 +68,12 @@ impl Network {
 
 #[async_trait]
 impl Transport for Network {
-    async fn send(&self, request: Sent) -> Outcome {
+    async fn send(&self, request: Sent) -> send::Sent {
         self.sent.lock().unwrap().push(request);
         if *self.silent.lock().unwrap() {
             std::future::pending::<()>().await;
         }
-        self.script.lock().unwrap().pop_front().unwrap_or_else(|| answered(204, ""))
+        self.script.lock().unwrap().pop_front().unwrap_or_else(|| answered(204, "")).into()
     }
 }
 

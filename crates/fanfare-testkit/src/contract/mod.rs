@@ -9,6 +9,7 @@ mod endpoints;
 mod fanout;
 mod fixtures;
 mod histories;
+mod journeys;
 mod lists;
 mod queue;
 mod races;
@@ -21,6 +22,7 @@ pub use endpoints::*;
 pub use fanout::*;
 pub use fixtures::{LEASE, NOW, accept_all, attempt, endpoint, event};
 pub use histories::*;
+pub use journeys::*;
 pub use lists::*;
 pub use queue::*;
 pub use races::*;
@@ -49,6 +51,7 @@ macro_rules! store_contract {
             a_claim_serves_many_lanes
             a_claim_leaves_disabled_and_deleted_endpoints_alone
             a_claim_tells_when_to_come_again
+            a_claim_tells_when_it_was_due
             a_claim_carries_the_endpoint_as_it_is_now_and_the_shape_of_old
             claims_are_given_back_unused
             a_recovered_store_has_no_claims
@@ -83,6 +86,12 @@ macro_rules! store_contract {
             history_shows_the_newest_attempt
             history_is_read_on_by_cursor
             another_companys_ids_are_not_found
+
+            an_event_is_found_in_its_company
+            the_deliveries_of_an_event_come_with_their_attempts_in_pages
+            who_has_no_delivery_of_an_event_is_listed_and_counted
+            a_deleted_endpoint_is_still_known
+            the_first_in_order_is_one_that_waits
 
             deliveries_come_in_pages
             deliveries_are_sorted_by_every_key_both_ways
@@ -132,6 +141,7 @@ mod tests {
             include_str!("endpoints.rs"),
             include_str!("fanout.rs"),
             include_str!("histories.rs"),
+            include_str!("journeys.rs"),
             include_str!("lists.rs"),
             include_str!("queue.rs"),
             include_str!("races.rs"),

@@ -19,6 +19,7 @@ mod switches;
 mod tapped;
 mod troubles;
 mod week;
+mod whereabouts;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub use switches::*;
 pub use tapped::{Call, Moment, Tapped};
 pub use troubles::*;
 pub use week::a_week_of_outages_and_crashes;
+pub use whereabouts::*;
 
 /// What a store stands on: it is there again after the process has died.
 #[async_trait]
@@ -124,6 +126,12 @@ the_breaker_opens_at_the_tenth_failure_over_a_minute
             a_panicking_transport_gives_its_place_back
             old_history_is_removed_in_rounds
 
+            an_event_says_who_heard_of_it_and_why_the_others_did_not
+            a_delivery_says_what_it_waits_for
+            replays_and_deleted_endpoints_are_explained_too
+            the_wait_before_each_attempt_is_measured
+            of_many_endpoints_a_hundred_others_are_shown_and_the_rest_counted
+
             any_sequence_ends_with_everything_accounted_for
             any_sequence_with_sudden_crashes_ends_well
         }
@@ -156,6 +164,7 @@ mod tests {
             include_str!("outages.rs"),
             include_str!("paces.rs"),
             include_str!("notices.rs"),
+            include_str!("whereabouts.rs"),
             include_str!("sequence.rs"),
         ];
         for line in files.iter().flat_map(|file| file.lines()) {

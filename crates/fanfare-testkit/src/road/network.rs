@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fanfare::Timestamp;
 use fanfare::clock::{Clock, ManualClock};
 use fanfare::model::{Answer, Headers, Outcome};
-use fanfare::send::{Request, Transport};
+use fanfare::send::{self, Request, Transport};
 use tokio::sync::oneshot;
 
 use super::pulse::Pulse;
@@ -163,7 +163,7 @@ pub(super) struct Wire {
 
 #[async_trait]
 impl Transport for Wire {
-    async fn send(&self, request: Request) -> Outcome {
+    async fn send(&self, request: Request) -> send::Sent {
         if self.cut.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -179,7 +179,7 @@ impl Transport for Wire {
             }
             reply => reply,
         };
-        outcome(reply)
+        outcome(reply).into()
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare::model::{
-    Attempt, Claim, Company, Delivery, DeliveryList, Endpoint, EndpointChange, EndpointList,
-    History, Page, Record, SealedSecret,
+    Attempt, Claim, Company, Delivery, DeliveryList, Endpoint, EndpointChange, EndpointList, Event,
+    EventId, History, Journey, Page, Record, Registered, SealedSecret,
 };
 use fanfare::store::{
     Accepted, Admission, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, Place, Queue,
@@ -175,6 +175,20 @@ impl Endpoints for Tapped {
         self.call(Call::Read, |store| async move { store.endpoint(company, id).await }).await
     }
 
+    async fn registered(&self, company: CompanyId, id: EndpointId) -> Result<Option<Registered>> {
+        self.call(Call::Read, |store| async move { store.registered(company, id).await }).await
+    }
+
+    async fn unheard(
+        &self,
+        company: CompanyId,
+        event: EventId,
+        limit: u32,
+    ) -> Result<Page<Endpoint>> {
+        self.call(Call::Read, |store| async move { store.unheard(company, event, limit).await })
+            .await
+    }
+
     async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {
         self.call(Call::Read, |store| async move { store.endpoints(list).await }).await
     }
@@ -241,6 +255,28 @@ impl Histories for Tapped {
 
     async fn attempts(&self, company: CompanyId, id: DeliveryId) -> Result<Vec<Attempt>> {
         self.call(Call::Read, |store| async move { store.attempts(company, id).await }).await
+    }
+
+    async fn event(&self, company: CompanyId, id: EventId) -> Result<Option<Event>> {
+        self.call(Call::Read, |store| async move { store.event(company, id).await }).await
+    }
+
+    async fn deliveries_of(
+        &self,
+        company: CompanyId,
+        event: EventId,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Journey>> {
+        self.call(Call::Read, |store| async move {
+            store.deliveries_of(company, event, after, limit).await
+        })
+        .await
+    }
+
+    async fn first_in_order(&self, lane: LaneKey, order_key: &str) -> Result<Option<DeliveryId>> {
+        self.call(Call::Read, |store| async move { store.first_in_order(lane, order_key).await })
+            .await
     }
 
     async fn deliveries(&self, list: &DeliveryList) -> Result<Page<History>> {

@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::policy::lanes::{Change, Consequence, End, Ending, Pass, Turn};
 use crate::policy::retry;
-use crate::send::{self, Request};
+use crate::send::{self, Request, Sent};
 use crate::store::StoreError;
 
 /// How much of an answer's body the history keeps.
@@ -77,36 +77,39 @@ async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attem
         let waited = started_at.since(claim.event.created_at);
         world.metrics.first_attempt.observe(waited.as_secs_f64());
     }
-    let (outcome, headers, duration) = match world.secrets.of(&world.seal, &claim.endpoint) {
+    let (sent, headers, duration) = match world.secrets.of(&world.seal, &claim.endpoint) {
         Ok(secret) => {
             let request = send::request(claim, &secret, started_at);
             let headers = send::shown(&request.headers);
             let stopwatch = Stopwatch::start();
-            let mut outcome = transmit(world, request).await?;
-            if let Outcome::Answered(answer) = &mut outcome {
+            let flight = world.flights.begin(claim.delivery, started_at);
+            let mut sent = transmit(world, request).await?;
+            drop(flight);
+            if let Outcome::Answered(answer) = &mut sent.outcome {
                 answer.body.truncate(BODY_BYTES_KEPT);
             }
-            (outcome, headers, stopwatch.elapsed())
+            (sent, headers, stopwatch.elapsed())
         }
         Err(reason) => {
             tracing::error!(endpoint.id = %claim.endpoint.id, "{reason}");
             let reason = "refused: the signing secret cannot be read".to_owned();
-            (Outcome::NoAnswer { reason }, Headers::default(), Duration::ZERO)
+            (Outcome::NoAnswer { reason }.into(), Headers::default(), Duration::ZERO)
         }
     };
     world.metrics.attempt.observe(duration.as_secs_f64());
     tracing::debug!(
-        delivery.id = %claim.delivery, attempt = number, ?duration, "{}", retry::describe(&outcome)
+        delivery.id = %claim.delivery, attempt = number, ?duration, "{}", retry::describe(&sent.outcome)
     );
     let url = claim.endpoint.url.to_string();
-    let timing = Timing::default();
+    let timing = Timing { queue: Some(started_at.since(claim.due_at)), ..sent.timing };
+    let outcome = sent.outcome;
     Some(Attempt { number, started_at, duration, timing, probe, url, headers, outcome })
 }
 
-async fn transmit(world: &Arc<World>, request: Request) -> Option<Outcome> {
+async fn transmit(world: &Arc<World>, request: Request) -> Option<Sent> {
     let _counted = Counted::on(&world.metrics.in_flight);
     tokio::select! {
-        outcome = world.transport.send(request) => Some(outcome),
+        sent = world.transport.send(request) => Some(sent),
         () = world.cut.cancelled() => None,
     }
 }

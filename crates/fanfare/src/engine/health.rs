@@ -11,12 +11,12 @@ use crate::model::{
     Claim, Disabled, Endpoint, EndpointId, Event, EventId, LaneKey, Notice, Record, Timestamp,
     Verdict,
 };
-use crate::policy::lanes::{Change, Standing};
+use crate::policy::lanes::{Change, LaneView};
 
 impl Engine {
     /// What the lane of an endpoint does and waits for now.
-    pub fn lane(&self, endpoint: EndpointId) -> Standing {
-        self.world.lanes().standing(endpoint, self.world.clock.now())
+    pub fn lane(&self, endpoint: EndpointId) -> LaneView {
+        self.world.lanes().view(endpoint, None, self.world.clock.now())
     }
 }
 

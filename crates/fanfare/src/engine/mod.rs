@@ -3,7 +3,9 @@
 mod deliver;
 mod dispatch;
 mod emit;
+mod explain;
 mod finish;
+mod flights;
 mod health;
 mod manage;
 mod secrets;
@@ -25,9 +27,11 @@ use crate::policy::retry::RetryPolicy;
 use crate::seal::Seal;
 use crate::send::{GuardPolicy, Transport};
 use crate::store::Store;
+use flights::Flights;
 use secrets::Secrets;
 
 pub use emit::{DEPTH_MAX, IDEMPOTENCY_KEY_MAX, NewEvent, check_json};
+pub use explain::{Explained, Heard, Traced, Unheard};
 pub use manage::{COMPANY_NAME_MAX, NewEndpoint, RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX};
 pub use upkeep::check;
 
@@ -94,6 +98,7 @@ struct World {
     metrics: Metrics,
     rules: Rules,
     secrets: Secrets,
+    flights: Flights,
     /// Whose turn it is. Held for the time of a decision, never across a wait.
     lanes: Mutex<Lanes>,
     /// Rung when a lane may want something from the store before the dispatcher planned to look.
@@ -146,6 +151,7 @@ impl Engine {
             metrics: parts.metrics,
             rules: parts.rules,
             secrets: Secrets::default(),
+            flights: Flights::default(),
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::{
-    CompanyId, DeliveryId, Disabled, Endpoint, EndpointId, Event, EventId, Headers, Health, Shape,
-    Timestamp,
+    CompanyId, DeliveryId, Disabled, Endpoint, EndpointId, Event, EventId, Headers, Health,
+    LaneKey, Shape, Timestamp,
 };
 
 /// Where a delivery stands. There is no "sending" state: a claim is a due time one lease ahead.
@@ -71,6 +71,11 @@ impl Delivery {
         self.due_at.0 >= PARKED_MS
     }
 
+    /// The name of the lane it is in.
+    pub fn lane(&self) -> LaneKey {
+        LaneKey { company: self.company, endpoint: self.endpoint }
+    }
+
     /// How many of its attempts failed.
     pub fn errors(&self) -> u32 {
         self.attempts - u32::from(self.state == DeliveryState::Concluded && self.attempts > 0)
@@ -85,6 +90,8 @@ pub struct Claim {
     /// Grows by one with each claim, so that a sender who lost its lease cannot overwrite a newer
     /// result.
     pub fence: u64,
+    /// When it was due, before it was claimed.
+    pub due_at: Timestamp,
     /// Requests made so far.
     pub attempts: u32,
     /// How many of them were probes.
@@ -149,7 +156,7 @@ pub struct Attempt {
 /// Where the time of an attempt went; `None` for a step that was not needed or not reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timing {
-    /// From the time it was due until it was sent.
+    /// From the time it was due until the attempt began, in whole milliseconds.
     pub queue: Option<Duration>,
     /// Name resolution.
     pub dns: Option<Duration>,
@@ -157,7 +164,7 @@ pub struct Timing {
     pub connect: Option<Duration>,
     /// The TLS handshake.
     pub tls: Option<Duration>,
-    /// From the request being sent until the head of the answer.
+    /// From the request being sent until the whole head of the answer has come.
     pub first_byte: Option<Duration>,
 }
 

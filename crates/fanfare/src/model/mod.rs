@@ -21,6 +21,7 @@ pub use event_type::{CATALOGUE, EventType, Known, Notice, Subscription};
 pub use headers::Headers;
 pub use id::{CompanyId, DeliveryId, EndpointId, EventId};
 pub use page::{
-    DeliveryList, DeliverySort, EndpointList, EndpointSort, History, Order, Page, Window,
+    DeliveryList, DeliverySort, EndpointList, EndpointSort, History, Journey, Order, Page,
+    Registered, Window,
 };
 pub use time::Timestamp;

@@ -1,6 +1,8 @@
 //! Lists, a page at a time.
 
-use crate::model::{Attempt, CompanyId, Delivery, DeliveryId, EndpointId, Event};
+use crate::model::{
+    Attempt, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, Event, Timestamp,
+};
 
 /// One page of a list.
 #[derive(Debug, Clone)]
@@ -102,6 +104,24 @@ pub struct History {
     pub event: Event,
     /// Its newest attempt.
     pub last: Option<Attempt>,
+}
+
+/// A delivery with every attempt.
+#[derive(Debug, Clone)]
+pub struct Journey {
+    /// The delivery.
+    pub delivery: Delivery,
+    /// Its attempts, the first one first.
+    pub attempts: Vec<Attempt>,
+}
+
+/// An endpoint that is there, or was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// The endpoint as it was last.
+    pub endpoint: Endpoint,
+    /// When it was deleted.
+    pub deleted_at: Option<Timestamp>,
 }
 
 impl History {

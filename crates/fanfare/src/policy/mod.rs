@@ -4,3 +4,4 @@ pub mod breaker;
 pub mod lanes;
 pub mod pace;
 pub mod retry;
+pub mod standing;

@@ -5,12 +5,14 @@ use http::HeaderMap;
 use http::response::Parts;
 use hyper::body::{Body, Incoming};
 
-use crate::model::{Answer, Headers, Outcome};
+use crate::metrics::Stopwatch;
+use crate::model::{Answer, Headers, Outcome, Timing};
+use crate::send::Sent;
 use crate::send::failure::Failure;
 use crate::send::link::Link;
 
-/// How much of a body is read before the connection is dropped, and handed on.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// How much of a body is read, if nothing else is asked for.
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How much of the headers is kept, names and values together.
 const HEADER_BYTES_KEPT: usize = 16 * 1024;
 
@@ -18,17 +20,29 @@ const HEADER_BYTES_KEPT: usize = 16 * 1024;
 pub(super) struct Progress {
     /// What is being done, for who reads that it took too long.
     pub(super) stage: &'static str,
+    /// Where the time went so far.
+    pub(super) timing: Timing,
     answer: Option<Answer>,
     kept: Vec<u8>,
+    /// How much of the body is read before the connection is dropped, and handed on.
+    body_bytes_max: usize,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
-        Progress { stage: "connecting", answer: None, kept: Vec::new() }
+    pub(super) fn new(body_bytes_max: usize) -> Self {
+        Progress {
+            stage: "connecting",
+            timing: Timing::default(),
+            answer: None,
+            kept: Vec::new(),
+            body_bytes_max,
+        }
     }
 
-    /// Notes the head of the answer: from here on the attempt counts by its status.
-    pub(super) fn head(&mut self, head: &Parts) {
+    /// Notes the head of the answer to what was sent at `since`: from here on the attempt counts by
+    /// its status.
+    pub(super) fn head(&mut self, head: &Parts, since: Stopwatch) {
+        self.timing.first_byte = Some(since.elapsed());
         self.stage = "reading the answer";
         self.answer = Some(Answer {
             status: head.status.as_u16(),
@@ -46,28 +60,30 @@ impl Progress {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(_)) => return self.flawed("the connection broke off within the body"),
             };
-            let room = BODY_BYTES_MAX - self.kept.len();
+            let room = self.body_bytes_max - self.kept.len();
             self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
             if piece.len() > room {
-                return self.flawed("the body was cut at 64 KiB");
+                let kib = self.body_bytes_max / 1024;
+                return self.flawed(&format!("the body was cut at {kib} KiB"));
             }
         }
         true
     }
 
     /// What the attempt came to, by itself or at its deadline.
-    pub(super) fn outcome(mut self, end: Result<(), End>) -> Outcome {
+    pub(super) fn sent(mut self, end: Result<(), End>) -> Sent {
         if matches!(end, Err(End::Deadline(_))) {
             self.flawed("the body was cut at the deadline");
         }
-        match (self.answer, end) {
+        let outcome = match (self.answer, end) {
             (Some(answer), _) => Outcome::Answered(Answer { body: self.kept.into(), ..answer }),
             (None, Err(End::Failed(failure))) => Outcome::NoAnswer { reason: failure.to_string() },
             (None, Err(End::Deadline(after))) => {
                 Outcome::NoAnswer { reason: format!("timeout: {} took over {after}", self.stage) }
             }
             (None, Ok(())) => Outcome::NoAnswer { reason: "protocol: no answer came".to_owned() },
-        }
+        };
+        Sent { outcome, timing: self.timing }
     }
 
     fn flawed(&mut self, flaw: &str) -> bool {

@@ -9,9 +9,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use url::{Host, Url};
 
+use crate::model::Timing;
 use crate::send::failure::{Failure, describe};
 use crate::send::guard::{GuardPolicy, Refusal};
 use crate::send::resolve::Names;
+use crate::send::timed::timed;
 use crate::send::tls::Tls;
 use crate::send::wire::Wire;
 
@@ -33,14 +35,20 @@ impl Connector {
         Connector { policy, ..Connector::default() }
     }
 
+    /// The same with roots that are given.
+    #[cfg(test)]
+    pub(super) fn trusting(policy: GuardPolicy, tls: Tls) -> Self {
+        Connector { policy, tls, ..Connector::default() }
+    }
+
     /// May this URL be asked at all? Cheap, for every attempt: it may have been stored under
     /// another policy, or by another hand.
     pub(super) fn judge(&self, url: &Url) -> Result<(), Refusal> {
         self.policy.judge_url(url)
     }
 
-    /// A new connection to the host of `url`, ready for a request.
-    pub(super) async fn connect(&self, url: &Url) -> Result<Wire, Failure> {
+    /// A new connection to the host of `url`, ready for a request, with what each step took.
+    pub(super) async fn connect(&self, url: &Url, took: &mut Timing) -> Result<Wire, Failure> {
         self.judge(url)?;
         let host = url.host().ok_or(Refusal::NoHost)?;
         let port = url.port_or_known_default().ok_or(Refusal::Scheme)?;
@@ -48,12 +56,14 @@ impl Connector {
             Host::Ipv4(address) => self.admit(address.into(), port)?,
             Host::Ipv6(address) => self.admit(address.into(), port)?,
             Host::Domain(domain) => {
-                admit_all(&self.policy, domain, port, &self.names.addresses(domain).await?)?
+                let found = timed(&mut took.dns, self.names.addresses(domain)).await?;
+                admit_all(&self.policy, domain, port, &found)?
             }
         };
-        let socket = first_to_connect(addresses).await?;
+        let socket = timed(&mut took.connect, first_to_connect(addresses)).await?;
         if url.scheme() == "https" {
-            return Ok(Wire::tls(self.tls.wrap(&host, socket).await?));
+            let session = timed(&mut took.tls, self.tls.wrap(&host, socket)).await?;
+            return Ok(Wire::tls(session));
         }
         Ok(Wire::plain(socket))
     }

@@ -14,15 +14,15 @@ use http_body_util::Full;
 use tokio::time::timeout;
 use url::{Position, Url};
 
-use crate::model::Outcome;
-use crate::send::answer::{End, Progress};
+use crate::metrics::Stopwatch;
+use crate::send::answer::{BODY_BYTES_MAX, End, Progress};
 use crate::send::connect::Connector;
 use crate::send::failure::{Failure, describe};
 use crate::send::guard::GuardPolicy;
 use crate::send::link::Link;
 use crate::send::pool::{Key, Pool};
 use crate::send::sweep::Sweeper;
-use crate::send::{Request, Transport};
+use crate::send::{Request, Sent, Transport};
 
 /// The transport for the real network: guarded, pooled, one deadline for each attempt. It follows
 /// no redirects, keeps no cookies, unpacks no bodies, and looks at no proxy settings.
@@ -31,6 +31,7 @@ pub struct HttpTransport {
     pool: Arc<Pool>,
     sweeper: Sweeper,
     timeout: Duration,
+    body_bytes_max: usize,
 }
 
 impl HttpTransport {
@@ -42,7 +43,14 @@ impl HttpTransport {
             pool: Arc::new(Pool::new()),
             sweeper: Sweeper::default(),
             timeout,
+            body_bytes_max: BODY_BYTES_MAX,
         }
+    }
+
+    /// Reads bodies up to this length instead of 64 KiB.
+    #[must_use]
+    pub fn reading(self, body_bytes_max: usize) -> Self {
+        HttpTransport { body_bytes_max, ..self }
     }
 
     async fn attempt(&self, request: Request, progress: &mut Progress) -> Result<(), Failure> {
@@ -57,7 +65,7 @@ impl HttpTransport {
                 done => return done.map_err(|broken| broken.failure),
             }
         }
-        let wire = self.connector.connect(&url).await?;
+        let wire = self.connector.connect(&url, &mut progress.timing).await?;
         let link = Link::new(wire).await.map_err(|error| broken(&error))?;
         self.exchange(key, link, request, progress).await.map_err(|broken| broken.failure)
     }
@@ -70,11 +78,12 @@ impl HttpTransport {
         progress: &mut Progress,
     ) -> Result<(), Broken> {
         progress.stage = "waiting for the answer";
+        let since = Stopwatch::start();
         let (head, body) = match link.send(request).await {
             Ok(answer) => answer.into_parts(),
             Err(error) => return Err(Broken { heard: link.heard(), failure: broken(&error) }),
         };
-        progress.head(&head);
+        progress.head(&head, since);
         if progress.body(&mut link, body).await {
             self.pool.keep(key, link);
             self.sweeper.wake(&self.pool);
@@ -85,13 +94,13 @@ impl HttpTransport {
 
 #[async_trait]
 impl Transport for HttpTransport {
-    async fn send(&self, request: Request) -> Outcome {
-        let mut progress = Progress::new();
+    async fn send(&self, request: Request) -> Sent {
+        let mut progress = Progress::new(self.body_bytes_max);
         let end = match timeout(self.timeout, self.attempt(request, &mut progress)).await {
             Ok(done) => done.map_err(End::Failed),
             Err(_) => Err(End::Deadline(format!("{:?}", self.timeout))),
         };
-        progress.outcome(end)
+        progress.sent(end)
     }
 }
 
@@ -141,4 +150,64 @@ fn broken(error: &hyper::Error) -> Failure {
         }
         None => error.to_string().into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::model::{CompanyId, Outcome};
+    use crate::send::tls::authority::Authority;
+
+    fn transport(authority: &Authority) -> HttpTransport {
+        let policy = GuardPolicy {
+            allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+            ..GuardPolicy::default()
+        };
+        let connector = Connector::trusting(policy.clone(), authority.trusted());
+        HttpTransport { connector, ..HttpTransport::new(policy, Duration::from_secs(10)) }
+    }
+
+    fn request(port: u16) -> Request {
+        Request {
+            company: CompanyId::from_uuid(uuid::Uuid::nil()),
+            method: Method::POST,
+            url: format!("https://127.0.0.1:{port}/").parse().unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tls_session_is_timed_when_it_is_made_and_costs_nothing_when_it_is_kept() {
+        let authority = Authority::new("ours");
+        let acceptor = Authority::acceptor(authority.issue("127.0.0.1", 2999));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serve = async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut session = BufReader::new(acceptor.accept(socket).await.unwrap());
+            let mut line = String::new();
+            while session.read_line(&mut line).await.is_ok_and(|length| length > 0) {
+                if line == "\r\n" {
+                    session.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                    session.flush().await.unwrap();
+                }
+                line.clear();
+            }
+        };
+        tokio::spawn(serve);
+        let transport = transport(&authority);
+        let first = transport.send(request(port)).await;
+        assert!(matches!(first.outcome, Outcome::Answered(_)), "{first:?}");
+        assert_eq!(first.timing.dns, None, "an address needs no resolution");
+        assert!(first.timing.connect.is_some() && first.timing.tls.is_some(), "{first:?}");
+        assert!(first.timing.first_byte.is_some(), "{first:?}");
+        let second = transport.send(request(port)).await.timing;
+        assert_eq!((second.dns, second.connect, second.tls), (None, None, None));
+        assert!(second.first_byte.is_some());
+    }
 }

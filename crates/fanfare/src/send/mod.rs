@@ -11,6 +11,7 @@ mod pool;
 mod request;
 mod resolve;
 mod sweep;
+mod timed;
 mod tls;
 mod wire;
 
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use url::Url;
 
-use crate::model::{CompanyId, Outcome};
+use crate::model::{CompanyId, Outcome, Timing};
 
 pub use self::http::HttpTransport;
 pub use body::body;
@@ -41,10 +42,26 @@ pub struct Request {
     pub body: Bytes,
 }
 
+/// What became of a request.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// Where its time went; the queue before it is not the network's to know.
+    pub timing: Timing,
+}
+
+impl From<Outcome> for Sent {
+    /// An outcome that nobody timed.
+    fn from(outcome: Outcome) -> Self {
+        Sent { outcome, timing: Timing::default() }
+    }
+}
+
 /// Sends one request. Never fails: not getting through is an [`Outcome`] too.
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// Sends `request` within the transport's own limits of time and size. Redirects are not
     /// followed.
-    async fn send(&self, request: Request) -> Outcome;
+    async fn send(&self, request: Request) -> Sent;
 }

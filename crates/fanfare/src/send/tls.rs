@@ -1,5 +1,8 @@
 //! TLS 1.2 and 1.3, verified against the roots that the machine trusts.
 
+#[cfg(test)]
+pub(super) mod authority;
+
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
@@ -113,54 +116,17 @@ fn certificate_reason(why: &CertificateError) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-    use rustls::ServerConfig;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpSocket};
-    use tokio_rustls::TlsAcceptor;
 
+    use super::authority::{Authority, Certificate};
     use super::*;
 
-    struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-    impl Authority {
-        fn new(name: &str) -> Self {
-            let mut params = CertificateParams::default();
-            params.distinguished_name.push(DnType::CommonName, name);
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let key = KeyPair::generate().unwrap();
-            Authority(CertifiedIssuer::self_signed(params, key).unwrap())
-        }
-
-        fn trusted(&self) -> Tls {
-            let mut roots = RootCertStore::empty();
-            roots.add(self.0.der().clone()).unwrap();
-            Tls { connector: OnceCell::new_with(connector(roots).ok()) }
-        }
-
-        fn issue(&self, name: &str, until_year: i32) -> (CertificateDer<'static>, KeyPair) {
-            let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-            params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-            params.not_after = rcgen::date_time_ymd(until_year, 1, 1);
-            let key = KeyPair::generate().unwrap();
-            (params.signed_by(&key, &self.0).unwrap().der().clone(), key)
-        }
-    }
-
     /// What comes of a handshake with a server that presents this certificate.
-    async fn shake(tls: &Tls, (cert, key): (CertificateDer<'static>, KeyPair)) -> String {
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert], key)
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        talk(tls, async move |socket| drop(acceptor.accept(socket).await)).await
+    async fn shake(authority: &Authority, certificate: Certificate) -> String {
+        let acceptor = Authority::acceptor(certificate);
+        let serve = async move |socket| drop(acceptor.accept(socket).await);
+        talk(&authority.trusted(), serve).await
     }
 
     async fn talk(tls: &Tls, serve: impl AsyncFnOnce(TcpStream)) -> String {
@@ -183,14 +149,13 @@ mod tests {
     #[tokio::test]
     async fn a_certificate_is_accepted_or_the_exact_reason_given() {
         let authority = Authority::new("ours");
-        let tls = authority.trusted();
         for (certificate, said) in [
             (authority.issue("shop.example", 2999), "http/1.1"),
             (authority.issue("shop.example", 2001), "tls: certificate_expired: "),
             (authority.issue("other.example", 2999), "tls: name_mismatch: "),
             (Authority::new("theirs").issue("shop.example", 2999), "tls: unknown_issuer: "),
         ] {
-            let came = shake(&tls, certificate).await;
+            let came = shake(&authority, certificate).await;
             assert!(came.starts_with(said), "{came}");
         }
     }

@@ -21,8 +21,8 @@ use crate::metrics::Metrics;
 pub use crate::model::LaneKey;
 use crate::model::{
     Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
-    EndpointChange, EndpointId, EndpointList, Event, EventId, Health, History, Page, Record,
-    SealedSecret, Timestamp,
+    EndpointChange, EndpointId, EndpointList, Event, EventId, Health, History, Journey, Page,
+    Record, Registered, SealedSecret, Timestamp,
 };
 
 /// Everything the engine keeps. An internal seam: it may change in any release.
@@ -66,6 +66,18 @@ pub trait Endpoints: Send + Sync {
     /// One endpoint.
     async fn endpoint(&self, company: CompanyId, id: EndpointId) -> Result<Option<Endpoint>>;
 
+    /// One endpoint, also when it was deleted and is not yet forgotten.
+    async fn registered(&self, company: CompanyId, id: EndpointId) -> Result<Option<Registered>>;
+
+    /// Up to `limit`, at least one, of a company's endpoints that have no delivery of an event, the
+    /// newest first, and how many there are.
+    async fn unheard(
+        &self,
+        company: CompanyId,
+        event: EventId,
+        limit: u32,
+    ) -> Result<Page<Endpoint>>;
+
     /// A page of a company's endpoints.
     async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>>;
 
@@ -93,10 +105,11 @@ pub trait Queue: Send + Sync {
     async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted>;
 
     /// For each lane wanted, claims up to its limit of due deliveries, the longest due first, and
-    /// moves their due time to `now + lease`. Nothing is claimed of a disabled or deleted
-    /// endpoint, and no delivery is claimed twice before its lease ends. When nothing of a lane is
-    /// due that is wanted for a probe, one delivery that waits for a retry is claimed before its
-    /// time: the one that is due next, never one that was not tried yet or is parked.
+    /// moves their due time to `now + lease`. A claim tells when it was due before. Nothing is
+    /// claimed of a disabled or deleted endpoint, and no delivery is claimed twice before its lease
+    /// ends. When nothing of a lane is due that is wanted for a probe, one delivery that waits for a
+    /// retry is claimed before its time: the one that is due next, never one that was not tried yet
+    /// or is parked.
     async fn claim(
         &self,
         wanted: &[Wanted],
@@ -141,6 +154,22 @@ pub trait Histories: Send + Sync {
 
     /// Every attempt of a delivery, the first one first.
     async fn attempts(&self, company: CompanyId, id: DeliveryId) -> Result<Vec<Attempt>>;
+
+    /// One event.
+    async fn event(&self, company: CompanyId, id: EventId) -> Result<Option<Event>>;
+
+    /// Up to `limit` deliveries of an event with ids above `after`, in the order in which they were
+    /// made, each with its attempts.
+    async fn deliveries_of(
+        &self,
+        company: CompanyId,
+        event: EventId,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Journey>>;
+
+    /// Of the deliveries that wait under an order key, the one with the lowest sequence.
+    async fn first_in_order(&self, lane: LaneKey, order_key: &str) -> Result<Option<DeliveryId>>;
 
     /// A page of an endpoint's deliveries. A page without a search, in the order in which they were
     /// made, costs no more than its distance from the beginning, also when there are millions.

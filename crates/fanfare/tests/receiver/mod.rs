@@ -222,7 +222,7 @@ pub(crate) fn request(url: &str) -> Request {
 }
 
 pub(crate) async fn send(transport: &HttpTransport, receiver: &Receiver) -> Outcome {
-    transport.send(request(&receiver.url("/hook"))).await
+    transport.send(request(&receiver.url("/hook"))).await.outcome
 }
 
 pub(crate) fn answer(outcome: Outcome) -> Answer {

@@ -84,7 +84,7 @@ pub enum Change {
 
 /// What a lane does and waits for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct LaneView {
     /// Since when every attempt has failed, while the breaker is open.
     pub failing_since: Option<Timestamp>,
     /// Whether a probe is on its way.
@@ -103,4 +103,6 @@ pub struct Standing {
     pub in_flight_max: u32,
     /// Deliveries in memory that wait for their turn.
     pub window: usize,
+    /// How many of those go before the one that was asked about; `None` when it is not there.
+    pub place: Option<usize>,
 }

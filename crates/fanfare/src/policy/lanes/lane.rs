@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::{Claim, Endpoint, Health, LaneKey, Timestamp};
 use crate::policy::breaker::Breaker;
 use crate::policy::lanes::Limits;
-use crate::policy::lanes::ending::{Change, End, Ending, Pass, Standing};
+use crate::policy::lanes::ending::{Change, End, Ending, LaneView, Pass};
 use crate::policy::pace::{Pace, Ramp};
 
 /// A success that took longer is no reason to send more at once.
@@ -294,11 +294,11 @@ impl Lane {
     }
 
     /// What it does and waits for now.
-    pub(super) fn standing(&self, now: Timestamp, limits: &Limits) -> Standing {
+    pub(super) fn view(&self, now: Timestamp, limits: &Limits) -> LaneView {
         let coming = |at: Timestamp| Some(at).filter(|at| *at > now);
         let (failing_since, probing) = (self.breaker.failing_since(), self.breaker.is_probing());
         let next_probe = failing_since.filter(|_| !probing).map(|_| self.breaker.opens_at());
-        Standing {
+        LaneView {
             failing_since,
             probing,
             next_probe: next_probe.map(|at| at.max(now)),
@@ -308,6 +308,7 @@ impl Lane {
             in_flight: self.in_flight,
             in_flight_max: self.cap.min(self.cap_max(limits)),
             window: self.window.len(),
+            place: None,
         }
     }
 

@@ -27,13 +27,13 @@ mod turns;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::model::{Claim, Endpoint, EndpointId, Health, LaneKey, Timestamp};
+use crate::model::{Claim, DeliveryId, Endpoint, EndpointId, Health, LaneKey, Timestamp};
 use lane::{Lane, Waiting};
 use recent::Recent;
 use starts::Starts;
 use turns::Turns;
 
-pub use ending::{Change, Consequence, End, Ending, Pass, Standing, Turn};
+pub use ending::{Change, Consequence, End, Ending, LaneView, Pass, Turn};
 pub use fill::Room;
 pub use limits::Limits;
 
@@ -291,11 +291,19 @@ impl Lanes {
         self.lanes.values().filter_map(oldest).min()
     }
 
-    /// What a lane does and waits for now.
-    pub fn standing(&self, endpoint: EndpointId, now: Timestamp) -> Standing {
-        self.lanes
-            .get(&endpoint)
-            .map_or_else(Standing::default, |lane| lane.standing(now, &self.limits))
+    /// What a lane does and waits for now, and where in it `delivery` stands.
+    pub fn view(
+        &self,
+        endpoint: EndpointId,
+        delivery: Option<DeliveryId>,
+        now: Timestamp,
+    ) -> LaneView {
+        let Some(lane) = self.lanes.get(&endpoint) else {
+            let in_flight_max = self.limits.lane_in_flight_at_start;
+            return LaneView { in_flight_max, ..LaneView::default() };
+        };
+        let before = |waiting: &Waiting| Some(waiting.claim.delivery) == delivery;
+        LaneView { place: lane.window.iter().position(before), ..lane.view(now, &self.limits) }
     }
 
     /// How many endpoints are left alone because every attempt fails.

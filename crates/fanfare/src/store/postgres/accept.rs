@@ -275,6 +275,7 @@ fn answer(
         claims.push(Claim {
             delivery: born.id,
             fence: 1,
+            due_at: emit.event.created_at,
             attempts: 0,
             probes: 0,
             sequence,

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use deadpool_postgres::Object;
 
 use crate::model::{
-    Company, CompanyId, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort, Order,
-    Page, Timestamp,
+    Company, CompanyId, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort, EventId,
+    Order, Page, Registered, Timestamp,
 };
 use crate::store::postgres::rows::{self, company_columns, endpoint_columns, get, integer, text};
 use crate::store::postgres::transaction::Transaction;
@@ -47,6 +47,17 @@ const ONE: &str = concat!(
     endpoint_columns!(),
     " from endpoints e where e.company_id = $1 and e.id = $2 and e.deleted_at is null"
 );
+
+const REGISTERED: &str = concat!(
+    "select e.deleted_at, ",
+    endpoint_columns!(),
+    " from endpoints e where e.company_id = $1 and e.id = $2"
+);
+
+const UNHEARD: &str = "
+    from endpoints e
+    where e.company_id = $1 and e.deleted_at is null and e.id not in (
+        select d.endpoint_id from deliveries d where d.company_id = $1 and d.event_id = $2)";
 
 const DELETE: &str = "
     update endpoints set deleted_at = $3, updated_at = $3
@@ -126,6 +137,36 @@ impl Endpoints for Postgres {
         let statement = client.prepare_cached(ONE).await?;
         let row = client.query_opt(&statement, &[&company.uuid(), &id.uuid()]).await?;
         row.as_ref().map(rows::endpoint).transpose()
+    }
+
+    async fn registered(&self, company: CompanyId, id: EndpointId) -> Result<Option<Registered>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(REGISTERED).await?;
+        let row = client.query_opt(&statement, &[&company.uuid(), &id.uuid()]).await?;
+        let Some(row) = row else { return Ok(None) };
+        let deleted_at: Option<i64> = get(&row, "deleted_at")?;
+        let deleted_at = deleted_at.map(Timestamp);
+        Ok(Some(Registered { endpoint: rows::endpoint(&row)?, deleted_at }))
+    }
+
+    async fn unheard(
+        &self,
+        company: CompanyId,
+        event: EventId,
+        limit: u32,
+    ) -> Result<Page<Endpoint>> {
+        let client = self.database.reader().await?;
+        // One statement, so that items and total agree.
+        let sql = format!(
+            "select count(*) over () as total, {} {UNHEARD} order by e.id desc limit $3",
+            endpoint_columns!()
+        );
+        let statement = client.prepare_cached(&sql).await?;
+        let (company, event, limit) = (company.uuid(), event.uuid(), i64::from(limit));
+        let rows = client.query(&statement, &[&company, &event, &limit]).await?;
+        let total: i64 = rows.first().map_or(Ok(0), |row| get(row, "total"))?;
+        let items = rows.iter().map(rows::endpoint).collect::<Result<_>>()?;
+        Ok(Page { items, total: total.unsigned_abs() })
     }
 
     async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {

@@ -1,11 +1,15 @@
 //! What people ask about afterwards.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::model::{
-    Attempt, CompanyId, DeliveryId, DeliveryList, DeliverySort, EndpointId, History, Order, Page,
+    Attempt, CompanyId, DeliveryId, DeliveryList, DeliverySort, EndpointId, Event, EventId,
+    History, Journey, LaneKey, Order, Page,
 };
 use crate::store::postgres::rows::{self, attempt_columns, delivery_columns, event_columns, get};
 use crate::store::postgres::transaction::Transaction;
@@ -28,6 +32,39 @@ const ATTEMPTS: &str = concat!(
     attempt_columns!(),
     " from attempts a where a.company_id = $1 and a.delivery_id = $2 order by a.fence"
 );
+
+const EVENT: &str =
+    concat!("select ", event_columns!(), " from events v where v.company_id = $1 and v.id = $2");
+
+/// A page of an event's deliveries. They are found by their event before they are put in order: the
+/// order of ids has an index of its own, which leads past those of every other event.
+macro_rules! page_of_event {
+    () => {
+        "with found as materialized (
+            select id from deliveries where company_id = $1 and event_id = $2),
+        page as (select id from found where id > $3 order by id limit $4) "
+    };
+}
+
+const OF_EVENT: &str = concat!(
+    page_of_event!(),
+    "select ",
+    delivery_columns!(),
+    " from page join deliveries d on d.company_id = $1 and d.id = page.id order by d.id"
+);
+
+const ATTEMPTS_OF_EVENT: &str = concat!(
+    page_of_event!(),
+    "select a.delivery_id, ",
+    attempt_columns!(),
+    " from page join attempts a on a.company_id = $1 and a.delivery_id = page.id
+    order by a.delivery_id, a.fence"
+);
+
+const FIRST_IN_ORDER: &str = "
+    select id from deliveries
+    where company_id = $1 and endpoint_id = $2 and order_key = $3 and state = 0
+    order by sequence limit 1";
 
 /// All of a list, however it is cut.
 const LISTED: &str = "from deliveries d where d.company_id = $1 and d.endpoint_id = $2";
@@ -83,6 +120,46 @@ impl Histories for Postgres {
         rows.iter().map(rows::attempt).collect()
     }
 
+    async fn event(&self, company: CompanyId, id: EventId) -> Result<Option<Event>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(EVENT).await?;
+        let row = client.query_opt(&statement, &[&company.uuid(), &id.uuid()]).await?;
+        row.as_ref().map(rows::event).transpose()
+    }
+
+    async fn deliveries_of(
+        &self,
+        company: CompanyId,
+        event: EventId,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Journey>> {
+        let client = Transaction::on(self.database.reader().await?);
+        let deliveries = client.prepare_cached(OF_EVENT).await?;
+        let attempts = client.prepare_cached(ATTEMPTS_OF_EVENT).await?;
+        let after = after.map_or(Uuid::nil(), DeliveryId::uuid);
+        let (company, event, limit) = (company.uuid(), event.uuid(), i64::from(limit));
+        let of_page: [&(dyn ToSql + Sync); 4] = [&company, &event, &after, &limit];
+        let ((), deliveries, attempts, ()) = tokio::try_join!(
+            biased;
+            client.batch_execute("begin isolation level repeatable read read only"),
+            client.query(&deliveries, &of_page),
+            client.query(&attempts, &of_page),
+            client.batch_execute("commit"),
+        )?;
+        client.ended();
+        journeys(&deliveries, &attempts)
+    }
+
+    async fn first_in_order(&self, lane: LaneKey, order_key: &str) -> Result<Option<DeliveryId>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(FIRST_IN_ORDER).await?;
+        let (company, endpoint) = (lane.company.uuid(), lane.endpoint.uuid());
+        let order_key = rows::text(order_key);
+        let row = client.query_opt(&statement, &[&company, &endpoint, &order_key]).await?;
+        row.map(|row| Ok(DeliveryId::from_uuid(get(&row, "id")?))).transpose()
+    }
+
     async fn deliveries(&self, list: &DeliveryList) -> Result<Page<History>> {
         let client = Transaction::on(self.database.reader().await?);
         let Some(search) = understand(&client, list).await? else {
@@ -112,6 +189,19 @@ impl Histories for Postgres {
             client.query(&statement, &[&company, &endpoint, &before, &i64::from(limit)]).await?;
         rows.iter().map(rows::history).collect()
     }
+}
+
+fn journeys(deliveries: &[Row], attempts: &[Row]) -> Result<Vec<Journey>> {
+    let mut made: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
+    for row in attempts {
+        made.entry(get(row, "delivery_id")?).or_default().push(rows::attempt(row)?);
+    }
+    let journeys = deliveries.iter().map(|row| {
+        let delivery = rows::delivery(row)?;
+        let attempts = made.remove(&delivery.id.uuid()).unwrap_or_default();
+        Ok(Journey { delivery, attempts })
+    });
+    journeys.collect()
 }
 
 /// `None` when it cannot match anything. The URL is the same for a whole list, so either all of it

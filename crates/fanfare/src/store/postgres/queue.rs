@@ -65,7 +65,7 @@ const CLAIM: &str = concat!(
         where d.company_id = due.company_id and d.id = due.id
         returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.event_id, d.fence,
                   d.attempts, d.probes, d.sequence, d.shape)
-    select t.n, t.id as delivery_id, t.fence, t.attempts, t.probes, t.sequence, t.shape, ",
+    select t.n, t.id as delivery_id, t.fence, t.was_due_at, t.attempts, t.probes, t.sequence, t.shape, ",
     event_columns!(),
     ", l.*
     from taken t
@@ -246,6 +246,7 @@ fn read_claim(row: &Row, endpoint: Arc<Endpoint>) -> Result<Claim> {
     Ok(Claim {
         delivery: DeliveryId::from_uuid(get(row, "delivery_id")?),
         fence: rows::fence(row)?,
+        due_at: Timestamp(get(row, "was_due_at")?),
         attempts: unsigned(get(row, "attempts")?, "number of attempts")?,
         probes: unsigned(get(row, "probes")?, "number of probes")?,
         sequence: rows::sequence(row)?,

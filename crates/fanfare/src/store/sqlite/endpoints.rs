@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::model::{
     Company, CompanyId, Disabled, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort,
-    LaneKey, Order, Page, Timestamp,
+    EventId, LaneKey, Order, Page, Registered, Timestamp,
 };
 use crate::store::rows::{write_millis, write_subscriptions};
 use crate::store::sqlite::rows::{self, ENDPOINT};
@@ -47,6 +47,11 @@ const DELETE: &str = "
     update endpoints set deleted_at = ?3, disabled_at = coalesce(disabled_at, ?3),
         disabled_reason = coalesce(disabled_reason, 'deleted'), updated_at = ?3
     where company_id = ?1 and id = ?2 and deleted_at is null";
+
+const UNHEARD: &str = "
+    from endpoints where company_id = ?1 and deleted_at is null and id not in (
+        select endpoint_id from deliveries indexed by deliveries_by_event
+        where company_id = ?1 and event_id = ?2)";
 
 #[async_trait]
 impl Endpoints for Sqlite {
@@ -110,6 +115,23 @@ impl Endpoints for Sqlite {
         self.read(move |db| found_endpoint(db, company, id)).await
     }
 
+    async fn registered(&self, company: CompanyId, id: EndpointId) -> Result<Option<Registered>> {
+        self.read(move |db| found_registered(db, company, id)).await
+    }
+
+    async fn unheard(
+        &self,
+        company: CompanyId,
+        event: EventId,
+        limit: u32,
+    ) -> Result<Page<Endpoint>> {
+        self.read(move |db| {
+            // One snapshot, so that items and total agree.
+            unheard(&*db.unchecked_transaction()?, company, event, limit)
+        })
+        .await
+    }
+
     async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {
         let list = list.clone();
         self.read(move |db| page(db, &list)).await
@@ -165,6 +187,36 @@ pub(super) fn found_endpoint(
         "select {ENDPOINT} from endpoints where company_id = ?1 and id = ?2 and deleted_at is null"
     );
     db.prepare_cached(&sql)?.query_row([company.uuid(), id.uuid()], rows::endpoint).optional()
+}
+
+fn found_registered(
+    db: &Connection,
+    company: CompanyId,
+    id: EndpointId,
+) -> rusqlite::Result<Option<Registered>> {
+    let sql =
+        format!("select {ENDPOINT}, deleted_at from endpoints where company_id = ?1 and id = ?2");
+    let read = |row: &rusqlite::Row<'_>| {
+        let deleted_at: Option<i64> = row.get("deleted_at")?;
+        let deleted_at = deleted_at.map(Timestamp);
+        Ok(Registered { endpoint: rows::endpoint(row)?, deleted_at })
+    };
+    db.prepare_cached(&sql)?.query_row([company.uuid(), id.uuid()], read).optional()
+}
+
+fn unheard(
+    db: &Connection,
+    company: CompanyId,
+    event: EventId,
+    limit: u32,
+) -> rusqlite::Result<Page<Endpoint>> {
+    let (company, event) = (company.uuid(), event.uuid());
+    let mut count = db.prepare_cached(&format!("select count(*) {UNHEARD}"))?;
+    let total = count.query_row([company, event], |row| row.get(0))?;
+    let sql = format!("select {ENDPOINT} {UNHEARD} order by id desc limit ?3");
+    let mut statement = db.prepare_cached(&sql)?;
+    let items = statement.query_map(params![company, event, limit], rows::endpoint)?;
+    Ok(Page { items: items.collect::<rusqlite::Result<_>>()?, total })
 }
 
 /// Disables an endpoint that is enabled.

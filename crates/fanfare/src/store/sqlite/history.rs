@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use uuid::Uuid;
 
 use crate::model::{
-    Attempt, CompanyId, DeliveryId, DeliveryList, DeliverySort, EndpointId, History, Order, Page,
+    Attempt, CompanyId, DeliveryId, DeliveryList, DeliverySort, EndpointId, Event, EventId,
+    History, Journey, LaneKey, Order, Page,
 };
 use crate::store::sqlite::Sqlite;
 use crate::store::sqlite::endpoints::found_endpoint;
@@ -20,6 +21,15 @@ const BEFORE: &str = "
     select id from deliveries indexed by deliveries_by_endpoint
     where company_id = ?1 and endpoint_id = ?2 and id < ?3 order by id desc limit ?4";
 
+const OF_EVENT: &str = "
+    select id from deliveries indexed by deliveries_by_event
+    where company_id = ?1 and event_id = ?2 and id > ?3 order by id limit ?4";
+
+const FIRST_IN_ORDER: &str = "
+    select id from deliveries indexed by deliveries_ordered
+    where state = 0 and company_id = ?1 and endpoint_id = ?2 and order_key = ?3
+    order by sequence limit 1";
+
 #[async_trait]
 impl Histories for Sqlite {
     async fn delivery(&self, company: CompanyId, id: DeliveryId) -> Result<Option<History>> {
@@ -27,14 +37,34 @@ impl Histories for Sqlite {
     }
 
     async fn attempts(&self, company: CompanyId, id: DeliveryId) -> Result<Vec<Attempt>> {
+        self.read(move |db| attempts(db, company, id)).await
+    }
+
+    async fn event(&self, company: CompanyId, id: EventId) -> Result<Option<Event>> {
+        self.read(move |db| event(db, company, id).optional()).await
+    }
+
+    async fn deliveries_of(
+        &self,
+        company: CompanyId,
+        event: EventId,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<Journey>> {
         self.read(move |db| {
-            let sql = format!(
-                "select {ATTEMPT} from attempts where company_id = ?1 and delivery_id = ?2
-                 order by fence"
-            );
-            let mut statement = db.prepare_cached(&sql)?;
-            let attempts = statement.query_map([company.uuid(), id.uuid()], rows::attempt)?;
-            attempts.collect()
+            let db = db.unchecked_transaction()?;
+            let after = after.map_or(Uuid::nil(), DeliveryId::uuid);
+            let ids = ids(&db, OF_EVENT, params![company.uuid(), event.uuid(), after, limit])?;
+            ids.iter().filter_map(|id| journey(&db, company, *id).transpose()).collect()
+        })
+        .await
+    }
+
+    async fn first_in_order(&self, lane: LaneKey, order_key: &str) -> Result<Option<DeliveryId>> {
+        let order_key = order_key.to_owned();
+        self.read(move |db| {
+            let lane = params![lane.company.uuid(), lane.endpoint.uuid(), order_key];
+            Ok(ids(db, FIRST_IN_ORDER, lane)?.pop())
         })
         .await
     }
@@ -121,6 +151,24 @@ fn ids(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Vec<
     let mut statement = db.prepare_cached(sql)?;
     let ids = statement.query_map(params, |row| Ok(DeliveryId::from_uuid(row.get(0)?)))?;
     ids.collect()
+}
+
+fn attempts(db: &Connection, company: CompanyId, id: DeliveryId) -> rusqlite::Result<Vec<Attempt>> {
+    let sql = format!(
+        "select {ATTEMPT} from attempts where company_id = ?1 and delivery_id = ?2 order by fence"
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    let attempts = statement.query_map([company.uuid(), id.uuid()], rows::attempt)?;
+    attempts.collect()
+}
+
+fn journey(
+    db: &Connection,
+    company: CompanyId,
+    id: DeliveryId,
+) -> rusqlite::Result<Option<Journey>> {
+    let Some(delivery) = found_delivery(db, company, id)? else { return Ok(None) };
+    Ok(Some(Journey { delivery, attempts: attempts(db, company, id)? }))
 }
 
 fn histories(

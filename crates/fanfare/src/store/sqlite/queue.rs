@@ -37,7 +37,7 @@ const SAME_EVENT: &str = "
     where company_id = ?1 and id = ?2";
 
 const DUE: &str = "
-    select id, event_id, shape, fence, attempts, probes, sequence
+    select id, event_id, shape, fence, attempts, probes, sequence, due_at
     from deliveries indexed by deliveries_due
     where state = 0 and company_id = ?1 and endpoint_id = ?2 and due_at <= ?3
     order by due_at limit ?4";
@@ -263,6 +263,7 @@ pub(super) fn accept(
             claims.push(Claim {
                 delivery,
                 fence: 1,
+                due_at: now,
                 attempts: 0,
                 probes: 0,
                 sequence,
@@ -322,6 +323,7 @@ struct Due {
     event: EventId,
     shape: Shape,
     fence: u64,
+    due_at: Timestamp,
     attempts: u32,
     probes: u32,
     sequence: u64,
@@ -336,6 +338,7 @@ fn read_due(row: &rusqlite::Row<'_>) -> rusqlite::Result<Due> {
         attempts: row.get(4)?,
         probes: row.get(5)?,
         sequence: row.get(6)?,
+        due_at: Timestamp(row.get(7)?),
     })
 }
 
@@ -344,6 +347,7 @@ impl Due {
         Ok(Claim {
             delivery: self.delivery,
             fence: self.fence + 1,
+            due_at: self.due_at,
             attempts: self.attempts,
             probes: self.probes,
             sequence: self.sequence,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::{
-    Address, CompanyId, DeliveryId, Disabled, Event, EventId, Flow, Health, SealedSecret, Shape,
+    Address, CompanyId, Disabled, Event, EventId, Flow, Health, SealedSecret, Shape,
 };
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -73,6 +73,7 @@ fn claim_of_bytes(key: LaneKey, bytes: usize) -> Claim {
     Claim {
         delivery: DeliveryId::new(NOW),
         fence: 1,
+        due_at: NOW,
         attempts: 0,
         probes: 0,
         sequence: 1,
@@ -478,4 +479,22 @@ fn a_week_of_a_hundred_thousand_endpoints_passes_quickly() {
     }
     assert_eq!(sent, ENDPOINTS);
     assert!(lanes.lanes.is_empty());
+}
+
+#[test]
+fn a_lane_shows_its_place_to_a_delivery_that_waits_in_its_window() {
+    let only = key(1, 1);
+    let mut lanes = Lanes::new(Limits { lane_in_flight_at_start: 1, ..small() });
+    let claims: Vec<Claim> = (0..3).map(|_| claim(only)).collect();
+    for claim in &claims {
+        assert!(lanes.claimed(claim.clone(), NOW).is_none());
+    }
+    lanes.next_claim(NOW).unwrap();
+    let places: Vec<_> = claims
+        .iter()
+        .map(|claim| lanes.view(only.endpoint, Some(claim.delivery), NOW).place)
+        .collect();
+    assert_eq!(places, [None, Some(0), Some(1)]);
+    assert_eq!(lanes.view(only.endpoint, Some(claims[0].delivery), NOW).in_flight, 1);
+    assert_eq!(lanes.view(key(1, 2).endpoint, Some(claims[0].delivery), NOW).place, None);
 }

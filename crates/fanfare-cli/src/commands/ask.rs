@@ -1,0 +1,142 @@
+//! Asking a running server, with a token signed here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::{Arg, ArgMatches};
+use fanfare::model::{Answer, CompanyId, Outcome};
+use fanfare::send::{GuardPolicy, HttpTransport, Request, Transport};
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use url::{Host, Url};
+
+use super::token;
+use crate::failure::{Failure, Result};
+use crate::server::nearest;
+use crate::settings::{Settings, flags};
+use crate::{keys, out, runtime};
+
+/// How long the server may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What to ask a server about a company.
+pub(super) struct Question<'a> {
+    pub(super) method: Method,
+    /// Where, below the company.
+    pub(super) path: &'a [&'a str],
+    pub(super) query: &'a [(&'a str, &'a str)],
+    /// JSON.
+    pub(super) body: Bytes,
+}
+
+/// The flags that say which server, and about whom.
+pub(super) fn args() -> impl Iterator<Item = Arg> {
+    let server = Arg::new("server")
+        .long("server")
+        .value_name("URL")
+        .help("Where the server is [default: the address of the setting `listen`]");
+    let settings = flags(|setting| setting == "listen" || token::SETTINGS.contains(&setting));
+    [token::company(), server].into_iter().chain(settings)
+}
+
+/// Asks, and returns what was asked where, and the answer, whatever its status.
+pub(super) fn ask(matches: &ArgMatches, question: Question<'_>) -> Result<(Url, Answer)> {
+    let settings = Settings::load(matches)?;
+    let company = token::company_of(matches)?;
+    let server = matches.get_one::<String>("server").map_or("", String::as_str);
+    let url = url(server, settings.listen, company, &question)?;
+    let secret = keys::jwt_secret(&settings)?;
+    let token = token::sign(&token::grant(&settings, &secret, company))?;
+
+    let transport = HttpTransport::new(reaching(&url)?, TIMEOUT).reading(ANSWER_BYTES_MAX);
+    let request = Request {
+        company,
+        method: question.method,
+        url: url.clone(),
+        headers: headers(&token)?,
+        body: question.body,
+    };
+    match runtime::on_one_thread(async { Ok(transport.send(request).await.outcome) })? {
+        Outcome::Answered(answer) => Ok((url, answer)),
+        Outcome::NoAnswer { reason } => {
+            Err(Failure::Failed(format!("{url} does not answer: {reason}")))
+        }
+    }
+}
+
+/// The body of an answer that says yes.
+pub(super) fn granted(url: &Url, answer: Answer) -> Result<Bytes> {
+    if (200..300).contains(&answer.status) {
+        return match answer.flaw {
+            None => Ok(answer.body),
+            Some(flaw) => Err(Failure::Failed(format!("{url} did not answer to the end: {flaw}"))),
+        };
+    }
+    let words = out::tame(&words(&answer));
+    Err(Failure::Failed(format!("{url} answered {}: {words}", answer.status)))
+}
+
+fn url(
+    server: &str,
+    listen: SocketAddr,
+    company: CompanyId,
+    question: &Question<'_>,
+) -> Result<Url> {
+    let base = match server {
+        "" => format!("http://{}", nearest(listen)),
+        given => given.to_owned(),
+    };
+    let wrong =
+        || Failure::Usage(format!("--server: `{base}` is not a URL such as https://hooks.shop"));
+    let parsed = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let mut url = parsed.ok_or_else(wrong)?;
+    url.set_query(None);
+    url.set_fragment(None);
+    let company = company.to_string();
+    let mut segments = url.path_segments_mut().map_err(|()| wrong())?;
+    segments.pop_if_empty().extend(["v1", "companies", &company]).extend(question.path);
+    drop(segments);
+    if !question.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(question.query);
+    }
+    Ok(url)
+}
+
+/// Lets the server be reached wherever it is: whoever named it knows the machine.
+fn reaching(url: &Url) -> Result<GuardPolicy> {
+    let port = url.port_or_known_default().unwrap_or_default();
+    let wrong = |reason| Failure::Usage(format!("--server: {reason}"));
+    let network = |any: &str| format!("{any}/0:{port}").parse().map_err(wrong);
+    let named = match url.host() {
+        Some(Host::Domain(name)) => Some(format!("{name}:{port}").parse().map_err(wrong)?),
+        _ => None,
+    };
+    Ok(GuardPolicy {
+        allow_http: true,
+        allow_networks: vec![network("0.0.0.0")?, network("[::]")?],
+        allow_hosts: named.into_iter().collect(),
+    })
+}
+
+fn headers(token: &str) -> Result<HeaderMap> {
+    let bearer = HeaderValue::try_from(format!("Bearer {token}"));
+    let bearer = bearer.map_err(|error| Failure::Failed(error.to_string()))?;
+    let json = HeaderValue::from_static("application/json");
+    Ok([(AUTHORIZATION, bearer), (CONTENT_TYPE, json)].into_iter().collect())
+}
+
+/// The server's own words, where they are.
+fn words(answer: &Answer) -> String {
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    match &body["message"] {
+        serde_json::Value::String(message) => message.clone(),
+        serde_json::Value::Array(messages) => {
+            let messages: Vec<&str> = messages.iter().filter_map(|m| m.as_str()).collect();
+            messages.join("; ")
+        }
+        _ => String::from_utf8_lossy(&answer.body).into_owned(),
+    }
+}
