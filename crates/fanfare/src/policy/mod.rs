@@ -1,4 +1,5 @@
 //! Decisions. Pure functions of their arguments: no I/O, no clock, no randomness.
 
+pub mod filter;
 pub mod lanes;
 pub mod retry;
