@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::engine::finish::finish;
 use crate::engine::{Engine, World, dispatch};
 use crate::error::{Error, Result};
+use crate::model::filter::Filter;
 use crate::model::{
     Address, Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Disabled, Endpoint,
     EndpointChange, EndpointId, EndpointList, Flow, Health, History, LaneKey, Page, Shape,
@@ -21,6 +22,8 @@ pub struct NewEndpoint {
     pub url: Address,
     /// What to listen to; at least one.
     pub events: Vec<Subscription>,
+    /// Of those events, which; `None` for all of them.
+    pub filter: Option<Arc<Filter>>,
     /// How its requests look.
     pub shape: Shape,
     /// Retries after the first attempt.
@@ -39,6 +42,7 @@ impl NewEndpoint {
         NewEndpoint {
             url,
             events,
+            filter: None,
             shape: Shape::default(),
             max_retries: RETRIES_DEFAULT,
             flow: Flow::default(),
@@ -80,6 +84,7 @@ impl Engine {
             secret: sealed,
             previous: None,
             events: distinct(new.events),
+            filter: new.filter,
             shape: new.shape,
             max_retries: new.max_retries,
             flow: new.flow,

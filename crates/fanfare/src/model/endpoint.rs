@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::model::filter::{Filter, Subject};
 use crate::model::{CompanyId, EndpointId, EventType, Subscription, Timestamp};
 
 /// A tenant.
@@ -80,6 +81,8 @@ pub struct Endpoint {
     pub previous: Option<PreviousSecret>,
     /// What it listens to; never empty.
     pub events: Vec<Subscription>,
+    /// Of those events, which; `None` for all of them.
+    pub filter: Option<Arc<Filter>>,
     /// How the requests of its next events look.
     pub shape: Shape,
     /// Retries after the first attempt.
@@ -178,6 +181,11 @@ impl Endpoint {
     /// The name of its lane.
     pub fn lane(&self) -> LaneKey {
         LaneKey { company: self.company, endpoint: self.id }
+    }
+
+    /// Does its filter let an event with this payload through? One that is no JSON passes none.
+    pub fn wants(&self, payload: &Subject<'_>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| payload.passes(filter))
     }
 }
 
@@ -284,6 +292,8 @@ pub struct EndpointChange {
     pub url: Option<Address>,
     /// What to listen to.
     pub events: Option<Vec<Subscription>>,
+    /// Which of those events; `Some(None)` for all of them.
+    pub filter: Option<Option<Arc<Filter>>>,
     /// What the bodies of later events are.
     pub format: Option<Format>,
     /// PATCH instead of POST for later events.
@@ -321,6 +331,7 @@ impl EndpointChange {
         let mut after = before.clone();
         set(&mut after.url, &self.url);
         set(&mut after.events, &self.events);
+        set(&mut after.filter, &self.filter);
         set(&mut after.shape.format, &self.format);
         set(&mut after.shape.use_patch, &self.use_patch);
         set(&mut after.shape.system_headers, &self.system_headers);

@@ -4,6 +4,7 @@ mod delivery;
 mod endpoint;
 mod event;
 mod event_type;
+pub mod filter;
 mod headers;
 mod id;
 mod page;

@@ -1,5 +1,4 @@
 //! Decisions. Pure functions of their arguments: no I/O, no clock, no randomness.
 
-pub mod filter;
 pub mod lanes;
 pub mod retry;

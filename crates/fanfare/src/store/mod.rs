@@ -85,7 +85,8 @@ pub trait Queue: Send + Sync {
     async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
 
     /// Stores an event together with one delivery for each enabled endpoint of its company that
-    /// listens to its type, and the company when that is new. A delivery whose endpoint
+    /// listens to its type and whose filter passes its payload, and the company when that is new. A
+    /// delivery whose endpoint
     /// `admission` lets in is claimed at birth (due one lease after the event's `created_at`,
     /// fence 1); any other is due at `created_at`.
     async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted>;

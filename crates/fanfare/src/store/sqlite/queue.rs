@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use crate::model::filter::Subject;
 use crate::model::{
     Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
     EventId, LaneKey, Listeners, Record, Shape, Timestamp, Verdict,
@@ -222,7 +223,9 @@ fn accept(tx: &mut Tx<'_>, emit: &Accepting, admission: &Admission) -> rusqlite:
         make_company(tx, company, now)?;
     }
     let listeners = tx.listeners(company, |db| read_listeners(db, company))?;
-    let hearing = listeners.of(&event.event_type);
+    let payload = Subject::new(&event.payload);
+    let mut hearing = listeners.of(&event.event_type);
+    hearing.retain(|endpoint| endpoint.wants(&payload));
     tx.prepare_cached(ADD_EVENT)?.execute(params![
         company.uuid(),
         event.id.uuid(),

@@ -1,10 +1,12 @@
 //! A payload as filters see it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt::{self, Write as _};
 
 use serde_json::value::RawValue;
 
+use super::Filter;
 use super::number::Number;
 
 /// The deepest that a payload may nest.
@@ -26,6 +28,37 @@ impl<'a> Document<'a> {
         let json: &RawValue = serde_json::from_slice(payload).ok()?;
         let root = Reader { rest: json.get(), settles: true }.value(DEPTH_MAX)?;
         Some(Document { root })
+    }
+}
+
+/// A payload that may be asked about: parsed when the first filter asks, and then never again.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    payload: &'a [u8],
+    document: OnceCell<Option<Document<'a>>>,
+}
+
+impl<'a> Subject<'a> {
+    /// This payload.
+    pub fn new(payload: &'a [u8]) -> Self {
+        Subject { payload, document: OnceCell::new() }
+    }
+
+    /// Does the payload pass this filter? One that is no JSON passes none.
+    pub fn passes(&self, filter: &Filter) -> bool {
+        self.document().is_some_and(|document| filter.matches(document))
+    }
+
+    /// Why the payload does not pass this filter, in a few words; `None` if it does.
+    pub fn objection(&self, filter: &Filter) -> Option<String> {
+        match self.document() {
+            Some(document) => filter.explain(document),
+            None => Some("the payload is not JSON".to_owned()),
+        }
+    }
+
+    fn document(&self) -> Option<&Document<'a>> {
+        self.document.get_or_init(|| Document::parse(self.payload)).as_ref()
     }
 }
 

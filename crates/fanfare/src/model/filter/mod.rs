@@ -51,8 +51,8 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use document::Document;
 use document::Value;
+pub use document::{Document, Subject};
 
 /// A filter on payloads. The form and the meaning are described in [the module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
