@@ -12,6 +12,9 @@ alter table endpoints add column previous_until integer;
 alter table endpoints add column failing_since integer;      -- the breaker is open
 alter table endpoints add column held_until integer;         -- as the endpoint asked by Retry-After
 
+-- For public keys, which are asked for without a company.
+create index endpoints_by_id on endpoints (id);
+
 alter table events add column ordering_key text;
 alter table events add column deliver_at integer;
 alter table events add column expires_at integer;

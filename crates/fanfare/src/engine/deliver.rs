@@ -69,23 +69,24 @@ async fn attempt(world: &Arc<World>, claim: &Claim) -> Option<Attempt> {
         let waited = started_at.since(claim.event.created_at);
         world.metrics.first_attempt.observe(waited.as_secs_f64());
     }
-    let (outcome, headers, duration) = match world.secrets.of(&world.seal, &claim.endpoint) {
-        Ok(secret) => {
-            let request = send::request(claim, &secret, started_at);
-            let headers = send::shown(&request.headers);
-            let stopwatch = Stopwatch::start();
-            let mut outcome = transmit(world, request).await?;
-            if let Outcome::Answered(answer) = &mut outcome {
-                answer.body.truncate(BODY_BYTES_KEPT);
+    let (outcome, headers, duration) =
+        match world.secrets.of(&world.seal, &claim.endpoint, started_at) {
+            Ok(signers) => {
+                let request = send::request(claim, &signers, started_at);
+                let headers = send::shown(&request.headers);
+                let stopwatch = Stopwatch::start();
+                let mut outcome = transmit(world, request).await?;
+                if let Outcome::Answered(answer) = &mut outcome {
+                    answer.body.truncate(BODY_BYTES_KEPT);
+                }
+                (outcome, headers, stopwatch.elapsed())
             }
-            (outcome, headers, stopwatch.elapsed())
-        }
-        Err(reason) => {
-            tracing::error!(endpoint.id = %claim.endpoint.id, "{reason}");
-            let reason = "refused: the signing secret cannot be read".to_owned();
-            (Outcome::NoAnswer { reason }, Headers::default(), Duration::ZERO)
-        }
-    };
+            Err(reason) => {
+                tracing::error!(endpoint.id = %claim.endpoint.id, "{reason}");
+                let reason = "refused: the signing secret cannot be read".to_owned();
+                (Outcome::NoAnswer { reason }, Headers::default(), Duration::ZERO)
+            }
+        };
     world.metrics.attempt.observe(duration.as_secs_f64());
     tracing::debug!(
         delivery.id = %claim.delivery, attempt = number, ?duration, "{}", retry::describe(&outcome)

@@ -183,6 +183,11 @@ impl Endpoint {
         LaneKey { company: self.company, endpoint: self.id }
     }
 
+    /// The secret before the present one, if it signs too at `now`.
+    pub fn signing_previous(&self, now: Timestamp) -> Option<&PreviousSecret> {
+        self.previous.as_ref().filter(|previous| now < previous.until)
+    }
+
     /// Does its filter let an event with this payload through? One that is no JSON passes none.
     pub fn wants(&self, payload: &Subject<'_>) -> bool {
         self.filter.as_ref().is_none_or(|filter| payload.passes(filter))
@@ -285,6 +290,18 @@ impl fmt::Debug for SealedSecret {
     }
 }
 
+/// Another secret for an endpoint.
+#[derive(Debug, Clone)]
+pub struct SecretChange {
+    /// The secret that it replaces. The whole change has no effect when another one has come in
+    /// between: of two that rotate at once, one must hear that it was too late.
+    pub instead_of: SealedSecret,
+    /// The secret.
+    pub secret: SealedSecret,
+    /// The one before it, while that signs too.
+    pub previous: Option<PreviousSecret>,
+}
+
 /// What to change of an endpoint; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointChange {
@@ -314,8 +331,8 @@ pub struct EndpointChange {
     pub coalesce: Option<Option<Duration>>,
     /// Whether it hears of what befalls the company's other endpoints, and of nothing else.
     pub operational: Option<bool>,
-    /// Another secret, and the one before it while that signs too.
-    pub secrets: Option<(SealedSecret, Option<PreviousSecret>)>,
+    /// What it signs with from here on.
+    pub secrets: Option<SecretChange>,
     /// How it does.
     pub health: Option<Health>,
     /// `Some(None)` enables, `Some(Some(reason))` disables; what already is so stays as it is.
@@ -323,12 +340,16 @@ pub struct EndpointChange {
 }
 
 impl EndpointChange {
-    /// The endpoint after this change, made at `now`; the same when nothing really changed.
+    /// The endpoint after this change, made at `now`; the same when nothing really changed, or when
+    /// the secret that the change names is not the present one.
     ///
     /// One that is sent elsewhere from here on, or enabled, begins anew: what is known of its
     /// health is forgotten.
     pub fn applied_to(&self, before: &Endpoint, now: Timestamp) -> Endpoint {
         let mut after = before.clone();
+        if self.secrets.as_ref().is_some_and(|secrets| secrets.instead_of != before.secret) {
+            return after;
+        }
         set(&mut after.url, &self.url);
         set(&mut after.events, &self.events);
         set(&mut after.filter, &self.filter);
@@ -342,9 +363,9 @@ impl EndpointChange {
         set(&mut after.flow.ordering, &self.ordering);
         set(&mut after.flow.coalesce, &self.coalesce);
         set(&mut after.operational, &self.operational);
-        if let Some((secret, previous)) = &self.secrets {
-            after.secret = secret.clone();
-            after.previous.clone_from(previous);
+        if let Some(secrets) = &self.secrets {
+            after.secret = secrets.secret.clone();
+            after.previous.clone_from(&secrets.previous);
         }
         match &self.disabled {
             Some(Some(reason)) if before.disabled.is_none() => {
@@ -360,6 +381,8 @@ impl EndpointChange {
         set(&mut after.health, &self.health);
         if after != *before {
             after.updated_at = now;
+            // A secret that signs no more is not kept for longer than need be.
+            after.previous.take_if(|previous| previous.until <= now);
         }
         after
     }

@@ -67,6 +67,14 @@ const BEFORE: &str = concat!(
     order by e.id desc limit $3"
 );
 
+const ALL: &str = concat!(
+    "select ",
+    endpoint_columns!(),
+    " from endpoints e
+    where e.deleted_at is null and e.id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid)
+    order by e.id limit $2"
+);
+
 #[async_trait]
 impl Endpoints for Postgres {
     async fn company(&self, id: CompanyId) -> Result<Option<Company>> {
@@ -127,6 +135,14 @@ impl Endpoints for Postgres {
         let statement = client.prepare_cached(ONE).await?;
         let row = client.query_opt(&statement, &[&company.uuid(), &id.uuid()]).await?;
         row.as_ref().map(rows::endpoint).transpose()
+    }
+
+    async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(ALL).await?;
+        let after = after.map(EndpointId::uuid);
+        let rows = client.query(&statement, &[&after, &i64::from(limit)]).await?;
+        rows.iter().map(rows::endpoint).collect()
     }
 
     async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {

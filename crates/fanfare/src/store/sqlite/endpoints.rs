@@ -111,6 +111,20 @@ impl Endpoints for Sqlite {
         self.read(move |db| found_endpoint(db, company, id)).await
     }
 
+    async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>> {
+        self.read(move |db| {
+            let sql = format!(
+                "select {ENDPOINT} from endpoints where id > ?1 and deleted_at is null
+                 order by id limit ?2"
+            );
+            let after = after.map_or(Uuid::nil(), EndpointId::uuid);
+            let mut statement = db.prepare_cached(&sql)?;
+            let endpoints = statement.query_map(params![after, limit], rows::endpoint)?;
+            endpoints.collect()
+        })
+        .await
+    }
+
     async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {
         let list = list.clone();
         self.read(move |db| page(db, &list)).await
