@@ -72,6 +72,20 @@ pub(crate) struct Form {
     wrong: Vec<String>,
 }
 
+/// The same where a body may be left out.
+#[derive(Debug)]
+pub(crate) struct MaybeForm(pub(crate) Form);
+
+impl FromRequest<App> for MaybeForm {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self> {
+        let body = read_body(request, FORM_BYTES_MAX).await?;
+        let body = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
+        Form::parse(body).map(MaybeForm)
+    }
+}
+
 impl FromRequest<App> for Form {
     type Rejection = ApiError;
 

@@ -8,4 +8,6 @@ mod delivery;
 mod dto;
 pub(crate) mod endpoints;
 pub(crate) mod events;
+pub(crate) mod keys;
+pub(crate) mod matching;
 mod webhook;

@@ -1,7 +1,7 @@
 //! An endpoint in commercio's form, with what goes beyond it.
 
 mod forms;
-mod schema;
+pub(super) mod schema;
 
 use fanfare::Engine;
 use fanfare::model::filter::Filter;
@@ -15,7 +15,6 @@ use crate::error::{ApiError, Result};
 
 pub(crate) use forms::{NewWebhook, WebhookChange};
 pub(super) use forms::{change, new};
-pub(super) use schema::filter;
 
 /// Where a company wants its events posted.
 #[derive(Debug, Serialize, ToSchema)]

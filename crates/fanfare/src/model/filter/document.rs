@@ -1,8 +1,8 @@
 //! A payload as filters see it.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::fmt::{self, Write as _};
+use std::sync::OnceLock;
 
 use serde_json::value::RawValue;
 
@@ -35,13 +35,13 @@ impl<'a> Document<'a> {
 #[derive(Debug)]
 pub struct Subject<'a> {
     payload: &'a [u8],
-    document: OnceCell<Option<Document<'a>>>,
+    document: OnceLock<Option<Document<'a>>>,
 }
 
 impl<'a> Subject<'a> {
     /// This payload.
     pub fn new(payload: &'a [u8]) -> Self {
-        Subject { payload, document: OnceCell::new() }
+        Subject { payload, document: OnceLock::new() }
     }
 
     /// Does the payload pass this filter? One that is no JSON passes none.
