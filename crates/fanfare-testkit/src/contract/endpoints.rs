@@ -87,8 +87,10 @@ pub async fn a_change_is_kept_and_moves_updated_at_only_if_it_is_one(store: &dyn
     assert!(store.change_endpoint(company, unknown, &nothing, NOW).await.unwrap().is_none());
 }
 
-/// Changes, each with what it does.
-fn changes() -> Vec<(EndpointChange, fn(&mut Endpoint))> {
+/// A change, and what it does.
+type Change = (EndpointChange, fn(&mut Endpoint));
+
+fn changes() -> Vec<Change> {
     let url = || "https://new.example/'%25_".parse().unwrap();
     let some = EndpointChange::default;
     vec![

@@ -42,7 +42,11 @@ impl SigningKey {
         let mut both = Zeroizing::new([0; SEED_LEN + PUBLIC_LEN]);
         both[..SEED_LEN].copy_from_slice(seed.as_ref());
         both[SEED_LEN..].copy_from_slice(self.0.public_key().as_ref());
-        Ok(Zeroizing::new(format!("{PRIVATE_PREFIX}{}", STANDARD.encode(&*both))))
+        // Room for all of it, so that no shorter copy is left behind unwiped.
+        let mut text = Zeroizing::new(String::with_capacity(2 * both.len()));
+        text.push_str(PRIVATE_PREFIX);
+        STANDARD.encode_string(both.as_slice(), &mut text);
+        Ok(text)
     }
 
     /// Its other half.

@@ -28,7 +28,7 @@ impl Keys {
     pub fn reveal(&self) -> Result<Zeroizing<String>, String> {
         let secret = self.secret.reveal();
         Ok(Zeroizing::new(match &self.signing {
-            Some(key) => format!("{secret} {}", *key.reveal()?),
+            Some(key) => [secret, " ", &key.reveal()?].concat(),
             None => secret.to_owned(),
         }))
     }
