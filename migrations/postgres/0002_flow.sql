@@ -13,6 +13,9 @@ alter table endpoints
     add column failing_since   bigint,             -- the breaker is open
     add column held_until      bigint;             -- as the endpoint asked by Retry-After
 
+-- For public keys, which are asked for without a company.
+create index endpoints_by_id on endpoints (id);
+
 alter table events
     add column ordering_key text collate "C",
     add column deliver_at   bigint,

@@ -13,6 +13,8 @@ alter table endpoints add column failing_since integer;      -- the breaker is o
 alter table endpoints add column held_until integer;         -- as the endpoint asked by Retry-After
 
 create index endpoints_deleted on endpoints (company_id, id) where deleted_at is not null;
+-- For public keys, which are asked for without a company.
+create index endpoints_by_id on endpoints (id);
 
 alter table events add column ordering_key text;
 alter table events add column deliver_at integer;

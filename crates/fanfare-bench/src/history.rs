@@ -109,6 +109,7 @@ fn endpoint(seal: &seal::Seal, start: Timestamp) -> fanfare::model::Endpoint {
         url: "https://shop.example/hooks".parse().unwrap(),
         secret: seal.seal(company, id, secret.reveal()).unwrap(),
         previous: None,
+        filter: None,
         events: vec![Subscription::everything()],
         shape: Shape { format: Format::W3block, ..Shape::default() },
         max_retries: 5,

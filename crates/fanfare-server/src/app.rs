@@ -60,10 +60,11 @@ pub fn router(app: App) -> Router {
 }
 
 fn native() -> Router<App> {
-    use v1::{companies, deliveries, endpoints, events, explain};
+    use v1::{companies, deliveries, endpoints, events, explain, keys, matching};
     Router::new()
         .route("/v1/companies/{companyId}", get(companies::show).put(companies::name))
         .route("/v1/companies/{companyId}/events", post(events::emit))
+        .route("/v1/companies/{companyId}/events/match", post(matching::endpoints))
         .route("/v1/companies/{companyId}/events/{eventId}", get(explain::show))
         .route(
             "/v1/companies/{companyId}/endpoints",
@@ -81,6 +82,7 @@ fn native() -> Router<App> {
             "/v1/companies/{companyId}/endpoints/{endpointId}/deactivate",
             post(endpoints::deactivate),
         )
+        .route("/v1/companies/{companyId}/endpoints/{endpointId}/secret/rotate", post(keys::rotate))
         .route("/v1/companies/{companyId}/endpoints/{endpointId}/deliveries", get(deliveries::list))
         .route("/v1/companies/{companyId}/deliveries/{deliveryId}", get(deliveries::show))
         .route("/v1/companies/{companyId}/deliveries/{deliveryId}/replay", post(deliveries::replay))
@@ -119,6 +121,7 @@ fn w3block() -> Router<App> {
 /// What operators and readers ask for, without a token.
 fn seen() -> Router<App> {
     Router::new()
+        .route("/.well-known/webhook-keys", get(v1::keys::list))
         .route("/healthz", get(seen::health))
         .route("/readyz", get(seen::ready))
         .route("/metrics", get(seen::metrics))

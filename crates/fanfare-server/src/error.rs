@@ -177,6 +177,9 @@ impl From<fanfare::Error> for ApiError {
                 let code = if what == "id" { "id_conflict" } else { "idempotency_key_conflict" };
                 ApiError::new(StatusCode::CONFLICT, code, text)
             }
+            Error::RotationUnderWay { .. } => {
+                ApiError::new(StatusCode::CONFLICT, "rotation_under_way", text)
+            }
             Error::Draining => ApiError::later("draining", text, 5),
             Error::Unavailable(StoreError::Full(cause)) => {
                 tracing::warn!(error = %cause, "the disk is full");

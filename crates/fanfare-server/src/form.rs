@@ -1,7 +1,9 @@
 //! Bodies of requests: read within bounds, then taken apart field by field, so that one answer
 //! names everything that is wrong.
 
+use std::collections::HashMap;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,7 +13,9 @@ use bytes::Bytes;
 use fanfare::Engine;
 use fanfare::engine::RETRIES_MAX;
 use fanfare::model::Address;
+use fanfare::model::filter::Filter;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::app::App;
@@ -63,21 +67,37 @@ async fn drain(mut body: Body) {
 #[derive(Debug)]
 pub(crate) struct Form {
     fields: Map<String, Value>,
+    /// Whence they are.
+    body: Bytes,
     wrong: Vec<String>,
+}
+
+/// The same where a body may be left out.
+#[derive(Debug)]
+pub(crate) struct MaybeForm(pub(crate) Form);
+
+impl FromRequest<App> for MaybeForm {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self> {
+        let body = read_body(request, FORM_BYTES_MAX).await?;
+        let body = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
+        Form::parse(body).map(MaybeForm)
+    }
 }
 
 impl FromRequest<App> for Form {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &App) -> Result<Self> {
-        Form::parse(&read_body(request, FORM_BYTES_MAX).await?)
+        Form::parse(read_body(request, FORM_BYTES_MAX).await?)
     }
 }
 
 impl Form {
-    fn parse(body: &[u8]) -> Result<Self> {
-        match serde_json::from_slice(body).map_err(ApiError::malformed_json)? {
-            Value::Object(fields) => Ok(Form { fields, wrong: Vec::new() }),
+    fn parse(body: Bytes) -> Result<Self> {
+        match serde_json::from_slice(&body).map_err(ApiError::malformed_json)? {
+            Value::Object(fields) => Ok(Form { fields, body, wrong: Vec::new() }),
             _ => Err(ApiError::invalid_field("body", "must be a JSON object")),
         }
     }
@@ -144,14 +164,49 @@ impl Form {
         }
     }
 
-    /// How often to retry. JSON has one kind of number, so 5.0 is 5.
+    /// How often to retry.
     pub(crate) fn retries(&mut self, name: &str) -> Option<u32> {
+        self.whole(name, 0..=RETRIES_MAX)
+    }
+
+    /// A whole number in this range. JSON has one kind of number, so 5.0 is 5.
+    pub(crate) fn whole(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let value = self.take(name)?;
-        let number = value.as_f64().filter(|number| number.fract() == 0.0);
-        let found = (0..=RETRIES_MAX).find(|retries| number == Some(f64::from(*retries)));
+        // Zero has two signs, of which text shows one.
+        let number = value.as_f64().map(|number| (number + 0.0).to_string());
+        let found = number.and_then(|text| text.parse().ok()).filter(|found| range.contains(found));
         found.or_else(|| {
-            self.refuse(name, format!("must be a whole number from 0 to {RETRIES_MAX}"))
+            let (least, most) = range.into_inner();
+            self.refuse(name, format!("must be a whole number from {least} to {most}"))
         })
+    }
+
+    /// A filter on payloads.
+    pub(crate) fn filter(&mut self, name: &str) -> Option<Filter> {
+        self.take(name)?;
+        // As it was sent: with all digits of its numbers, and with names that stand twice.
+        let fields: HashMap<String, &RawValue> = serde_json::from_slice(&self.body).ok()?;
+        match Filter::parse(fields.get(name)?.get()) {
+            Ok(filter) => Some(filter),
+            Err(error) => {
+                self.wrong.push(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A field for which null has a meaning of its own: `None` when it is not given, `Some(None)`
+    /// when it is null.
+    pub(crate) fn or_null<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        if self.fields.get(name)?.is_null() {
+            self.fields.remove(name);
+            return Some(None);
+        }
+        read(self).map(Some)
     }
 
     /// Notes it if a field that must be there is not.

@@ -17,6 +17,8 @@ pub(crate) const EVENTS: &str = "Events";
 /// See [`EVENTS`].
 pub(crate) const ENDPOINTS: &str = "Endpoints";
 /// See [`EVENTS`].
+pub(crate) const KEYS: &str = "Keys";
+/// See [`EVENTS`].
 pub(crate) const DELIVERIES: &str = "Deliveries";
 /// See [`EVENTS`].
 pub(crate) const COMPANIES: &str = "Companies";
@@ -42,6 +44,7 @@ pub(crate) fn text() -> &'static str {
     paths(
         v1::events::emit,
         v1::explain::show,
+        v1::matching::endpoints,
         v1::endpoints::register,
         v1::endpoints::list,
         v1::endpoints::show,
@@ -49,6 +52,8 @@ pub(crate) fn text() -> &'static str {
         v1::endpoints::delete,
         v1::endpoints::activate,
         v1::endpoints::deactivate,
+        v1::keys::rotate,
+        v1::keys::list,
         v1::deliveries::list,
         v1::deliveries::show,
         v1::deliveries::replay,
@@ -73,6 +78,7 @@ pub(crate) fn text() -> &'static str {
     tags(
         (name = EVENTS, description = "The way in, and what became of it."),
         (name = ENDPOINTS, description = "Where events are posted: commercio's webhooks."),
+        (name = KEYS, description = "What receivers verify signatures with. No token is needed."),
         (name = DELIVERIES, description = "Events on their way: commercio's webhook deliveries."),
         (name = COMPANIES, description = "Tenants."),
         (name = W3BLOCK, description = "W3Block's interface to the same endpoints and deliveries."),
@@ -120,17 +126,27 @@ fn complete(path: &str, operation: &mut Operation) {
     }
     let is = |id: &str| operation.operation_id.as_deref() == Some(id);
     let has_body = operation.request_body.is_some();
+    if is("rotateSecret")
+        && let Some(RefOr::T(body)) = &mut operation.request_body
+    {
+        body.required = Some(Required::False);
+    }
     let applies = |status: u16| match status {
-        400 | 401 | 403 => of_company,
+        400 => of_company || is("listWebhookKeys"),
+        401 | 403 => of_company,
         404 => ids.len() > 1 || is("getCompany"),
         408 | 413 => has_body,
-        409 => is("emitEvent"),
-        _ => of_company || is("ready"),
+        409 => is("emitEvent") || is("rotateSecret"),
+        _ => of_company || is("ready") || is("listWebhookKeys"),
     };
     let w3block = operation.tags.iter().flatten().any(|tag| tag == W3BLOCK);
     for (status, description) in REFUSALS {
         if applies(status) {
-            let description = if status == 401 && w3block { W3BLOCK_401 } else { description };
+            let description = match status {
+                401 if w3block => W3BLOCK_401,
+                409 if is("rotateSecret") => ROTATE_409,
+                _ => description,
+            };
             let response = refusal(status, description);
             operation.responses.responses.insert(status.to_string(), RefOr::T(response));
         }
@@ -156,6 +172,9 @@ const REFUSALS: [(u16, &str); 8] = [
 /// In W3Block's words.
 const W3BLOCK_401: &str = "User doesn't have any of the expected roles: administrator, admin, \
                            superAdmin, integration";
+
+const ROTATE_409: &str = "The secret before this one still signs (`rotation_under_way`); \
+                          `message` says until when.";
 
 fn refusal(status: u16, description: &str) -> Response {
     let error = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Error"))));

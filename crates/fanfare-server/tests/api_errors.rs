@@ -23,6 +23,7 @@ fn guarded() -> Vec<(&'static str, String)> {
         ("GET", v1("")),
         ("PUT", v1("")),
         ("POST", v1("/events")),
+        ("POST", v1("/events/match")),
         ("GET", v1("/endpoints")),
         ("POST", v1("/endpoints")),
         ("GET", v1("/endpoints/ID")),
@@ -30,6 +31,7 @@ fn guarded() -> Vec<(&'static str, String)> {
         ("DELETE", v1("/endpoints/ID")),
         ("POST", v1("/endpoints/ID/activate")),
         ("POST", v1("/endpoints/ID/deactivate")),
+        ("POST", v1("/endpoints/ID/secret/rotate")),
         ("GET", v1("/endpoints/ID/deliveries")),
         ("GET", v1("/deliveries/ID")),
         ("POST", v1("/deliveries/ID/replay")),
@@ -49,7 +51,10 @@ fn guarded() -> Vec<(&'static str, String)> {
 fn fitting(method: &str, path: &str) -> String {
     let body = match (method, path) {
         ("PUT", _) => json!({"name": "x"}),
-        (_, path) if path.ends_with("/events") => json!({"type": "a", "data": 1}),
+        (_, path) if path.ends_with("/events") || path.ends_with("/match") => {
+            json!({"type": "a", "data": 1})
+        }
+        (_, path) if path.ends_with("/secret/rotate") => json!({}),
         ("POST", path) if path.starts_with("/v1") => json!({"url": URL, "events": ["*"]}),
         ("PATCH" | "POST", path) if path.starts_with("/admin") => json!({"webhookUrl": URL}),
         _ => json!({}),

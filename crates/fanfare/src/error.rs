@@ -39,6 +39,15 @@ pub enum Error {
         /// `id` or `Idempotency-Key`.
         what: &'static str,
     },
+    /// An endpoint's secret was replaced a short while ago, and the one before it still signs.
+    #[error(
+        "the secret before this one signs until {until}; rotate after that, or with gracePeriod 0 \
+         to have only the new secret sign from here on"
+    )]
+    RotationUnderWay {
+        /// Until when.
+        until: String,
+    },
     /// The engine is stopping and takes nothing new.
     #[error("the server is shutting down; try again in a moment")]
     Draining,

@@ -4,6 +4,7 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::model::{CompanyId, EndpointId, SealedSecret};
 
@@ -50,7 +51,7 @@ impl Seal {
         company: CompanyId,
         endpoint: EndpointId,
         sealed: &SealedSecret,
-    ) -> Result<String, String> {
+    ) -> Result<Zeroizing<String>, String> {
         let broken = |why: &str| format!("the secret of endpoint {endpoint} {why}");
         let Some((head, ciphertext)) = sealed.0.split_at_checked(HEAD_LEN) else {
             return Err(broken("is cut short"));
@@ -68,7 +69,7 @@ impl Seal {
         let payload = Payload { msg: ciphertext, aad: &row };
         let opened = self.cipher.decrypt(&XNonce::from(nonce), payload);
         let opened = opened.map_err(|_| broken("does not open: it was altered or moved"))?;
-        String::from_utf8(opened).map_err(|_| broken("is not text"))
+        String::from_utf8(opened).map(Zeroizing::new).map_err(|_| broken("is not text"))
     }
 }
 
@@ -96,7 +97,7 @@ mod tests {
         let (company, endpoint) = (CompanyId::new(Timestamp(1)), EndpointId::new(Timestamp(1)));
         let seal = Seal::new(&[1; 32]);
         let sealed = seal.seal(company, endpoint, "whsec_x").unwrap();
-        assert_eq!(seal.open(company, endpoint, &sealed).unwrap(), "whsec_x");
+        assert_eq!(*seal.open(company, endpoint, &sealed).unwrap(), "whsec_x");
 
         let elsewhere = EndpointId::new(Timestamp(2));
         assert!(seal.open(company, elsewhere, &sealed).is_err());

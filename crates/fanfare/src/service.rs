@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::engine::{Engine, NewEndpoint, NewEvent, check_json};
+use crate::engine::{Engine, NewEndpoint, NewEvent, Rotation, check_json};
 use crate::error::{Error, Result};
 use crate::model::{
     CompanyId, DeliveryId, DeliveryState, EndpointChange, EndpointId, EventId, EventType, Format,
@@ -229,6 +229,17 @@ impl Webhooks {
     async fn set_disabled(&self, id: EndpointId, reason: Option<String>) -> Result<Webhook> {
         let change = EndpointChange { disabled: Some(reason), ..EndpointChange::default() };
         self.webhook(&self.engine.change_endpoint(self.company, id, change).await?)
+    }
+
+    /// Replaces the secret of a webhook. For `grace`, at most seven days, the old one signs too, so
+    /// that receivers can be told in peace.
+    ///
+    /// # Errors
+    /// [`Error::RotationUnderWay`] while an older secret signs, unless `grace` is zero: that ends
+    /// every older one at once.
+    pub async fn rotate_secret(&self, id: EndpointId, grace: Duration) -> Result<Webhook> {
+        let rotation = Rotation { secret: None, grace };
+        self.webhook(&self.engine.rotate_secret(self.company, id, rotation).await?)
     }
 
     /// Removes a webhook; what it was still to receive is given up.

@@ -103,7 +103,7 @@ impl EventAccepted {
     }
 }
 
-fn payload() -> Object {
+pub(super) fn payload() -> Object {
     ObjectBuilder::new()
         .schema_type(SchemaType::AnyValue)
         .description(Some(

@@ -6,7 +6,7 @@ use fanfare::Engine;
 use fanfare::model::{Endpoint, EndpointChange, EndpointId};
 
 use super::cursor::Cursor;
-use super::webhook::{NewWebhook, Webhook, WebhookChange, WebhookList};
+use super::webhook::{self, NewWebhook, Webhook, WebhookChange, WebhookList};
 use crate::access::Authorized;
 use crate::answer::Json;
 use crate::app::App;
@@ -31,8 +31,8 @@ pub(crate) async fn register(
     form: Form,
 ) -> Result<Json<Webhook>> {
     let engine = app.engine();
-    let new = NewWebhook::read(form, engine)?;
-    let endpoint = engine.register(access.company, new.into()).await?;
+    let new = webhook::new(form, engine)?;
+    let endpoint = engine.register(access.company, new).await?;
     Ok(Json(StatusCode::CREATED, shape(engine, &endpoint)?))
 }
 
@@ -67,8 +67,8 @@ pub(crate) async fn show(State(app): State<App>, access: Authorized) -> Result<J
 
 /// Changes an endpoint
 ///
-/// What is not given stays as it is. Deliveries that wait obey the new `url` and `maxRetries`; the
-/// other fields hold for later events.
+/// What is not given stays as it is. Deliveries that wait obey the new `url`, `maxRetries`,
+/// `rateLimit` and `maxInFlight`; the other fields hold for later events.
 #[utoipa::path(patch, path = "/v1/companies/{companyId}/endpoints/{endpointId}",
     operation_id = "changeEndpoint", tag = ENDPOINTS, request_body = WebhookChange,
     responses((status = 200, description = "The endpoint as it is now.", body = Webhook)))]
@@ -78,8 +78,12 @@ pub(crate) async fn change(
     form: Form,
 ) -> Result<Json<Webhook>> {
     let engine = app.engine();
-    let change = WebhookChange::read(form, engine)?.into();
-    let endpoint = engine.change_endpoint(access.company, access.endpoint(ID)?, change).await?;
+    let (change, asymmetric) = webhook::change(form, engine)?;
+    let (company, id) = (access.company, access.endpoint(ID)?);
+    let endpoint = match asymmetric {
+        Some(wanted) => engine.change_endpoint_signing(company, id, wanted, change).await?,
+        None => engine.change_endpoint(company, id, change).await?,
+    };
     Ok(Json::ok(shape(engine, &endpoint)?))
 }
 
@@ -128,5 +132,5 @@ pub(crate) fn switch(disabled: Option<&str>) -> EndpointChange {
 }
 
 fn shape(engine: &Engine, endpoint: &Endpoint) -> Result<Webhook> {
-    Ok(Webhook::of(endpoint, &engine.secret(endpoint)?))
+    Webhook::of(engine, endpoint)
 }

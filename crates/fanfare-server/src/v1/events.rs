@@ -21,7 +21,7 @@ use crate::openapi::EVENTS;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What a body may have beside its payload: names, ids and white space.
-const ENVELOPE_BYTES_MAX: usize = 16 * 1024;
+pub(super) const ENVELOPE_BYTES_MAX: usize = 16 * 1024;
 /// The longest ordering key, in characters.
 const ORDERING_KEY_CHARS_MAX: usize = 256;
 
@@ -45,7 +45,7 @@ pub(crate) async fn emit(
     let body = read_body(request, bytes_max)
         .await
         .map_err(|error| error.about_payload(engine.rules().max_payload))?;
-    let told = Told::parse(&body)?;
+    let told: Told<'_> = parse(&body)?;
     let (event_type, id) = told.read()?;
     let payload = body.slice_ref(told.data()?.as_bytes());
     let new = NewEvent { id, idempotency_key, ..NewEvent::new(event_type.clone(), payload) };
@@ -69,17 +69,6 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn parse(body: &'a Bytes) -> Result<Self> {
-        // serde would take a list for a struct, too.
-        if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-            return Err(ApiError::invalid_field("body", "must be a JSON object"));
-        }
-        serde_json::from_slice(body).map_err(|error| match error.classify() {
-            Category::Data => ApiError::invalid_field("body", error),
-            Category::Io | Category::Syntax | Category::Eof => ApiError::malformed_json(error),
-        })
-    }
-
     fn read(&self) -> Result<(EventType, Option<EventId>)> {
         let mut wrong = Vec::new();
         let event_type = self
@@ -107,14 +96,26 @@ impl<'a> Told<'a> {
     }
 }
 
-fn even_null<'de, D: Deserializer<'de>>(
+/// The parts of a body that is a JSON object, not yet looked into.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T> {
+    // serde would take a list for a struct, too.
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(ApiError::invalid_field("body", "must be a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => ApiError::invalid_field("body", error),
+        Category::Io | Category::Syntax | Category::Eof => ApiError::malformed_json(error),
+    })
+}
+
+pub(super) fn even_null<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// The text of a JSON string. One without escapes is not copied.
-fn text(raw: &RawValue) -> std::result::Result<Cow<'_, str>, String> {
+pub(super) fn text(raw: &RawValue) -> std::result::Result<Cow<'_, str>, String> {
     let json = raw.get();
     let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match inner {

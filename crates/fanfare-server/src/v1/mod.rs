@@ -9,4 +9,6 @@ mod dto;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod keys;
+pub(crate) mod matching;
 mod webhook;

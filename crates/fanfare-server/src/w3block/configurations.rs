@@ -152,6 +152,7 @@ pub(super) fn shape(
     endpoint: &Endpoint,
     company: &Company,
 ) -> Result<WebhooksConfigurationEntityDto> {
-    let secret = engine.secret(endpoint)?;
-    Ok(WebhooksConfigurationEntityDto::of(endpoint, &secret, CompanyEntityDto::of(company)))
+    let signers = engine.signers(endpoint)?;
+    let (secret, company) = (signers.w3block_secret(), CompanyEntityDto::of(company));
+    Ok(WebhooksConfigurationEntityDto::of(endpoint, secret, company))
 }

@@ -101,7 +101,11 @@ impl Stage {
         request = request.header("authorization", format!("Bearer {token}"));
         request = request.uri(format!("{path}?{}", query.join("&")));
         let body = &is["requestBody"]["content"]["application/json"]["schema"];
-        let body = if body.is_null() { json!({}) } else { self.some(body, fitting) };
+        let mut body = if body.is_null() { json!({}) } else { self.some(body, fitting) };
+        // The one field that needs another beside it, as its description says.
+        if fitting && body["coalesceWindowMs"].is_number() {
+            body["coalesce"] = json!("key");
+        }
         self.bench.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
@@ -143,7 +147,8 @@ async fn what_the_description_allows_is_answered_as_it_says() {
                 "{place} answers {}: {shown}",
                 reply.status
             );
-            if method == "delete" || (method == "patch" && reply.status == 200) {
+            let rotated = path.ends_with("/secret/rotate");
+            if method == "delete" || (reply.status == 200 && (method == "patch" || rotated)) {
                 stage.make_endpoint().await;
             }
         }
@@ -187,6 +192,9 @@ async fn bytes_that_mean_nothing_are_refused_wherever_a_body_is_read() {
                 body.truncate(at);
             } else {
                 body[at] = byte;
+            }
+            if body.is_empty() && is["requestBody"]["required"] == false {
+                continue;
             }
             let reply = stage.bench.call(&method.to_uppercase(), &path, body).await;
             assert_eq!(reply.error().0, 400, "{method} {path}");

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+use fanfare::model::filter::Filter;
 use fanfare::model::{DeliveryState, EndpointChange, Shape};
 use fanfare::store::{Admission, Store};
 
@@ -54,6 +56,36 @@ pub async fn an_event_stays_in_its_company(store: &dyn Store) {
     let other = listener(store, theirs).await;
     assert_eq!(accept_none(store, &event(ours, "a", NOW)).await, [endpoint.id]);
     assert!(history(store, &other).await.is_empty());
+}
+
+/// Those without a filter hear of everything, also of what is no JSON.
+pub async fn a_filter_lets_only_some_payloads_through(store: &dyn Store) {
+    let company = company();
+    let mut ids = Vec::new();
+    for filter in [None, Some(r#"{"total": {"$gte": 100}}"#), Some(r#"{"total": 1.10}"#)] {
+        let mut endpoint = endpoint(company, &["a"]);
+        endpoint.filter = filter.map(|json| Arc::new(Filter::parse(json).unwrap()));
+        store.add_endpoint(&endpoint).await.unwrap();
+        ids.push(endpoint.id);
+    }
+    let cases: [(&'static [u8], &[usize]); 4] = [
+        (br#"{"total": 1.10}"#, &[0, 2]),
+        (br#"{"total": 250}"#, &[0, 1]),
+        (b"[]", &[0]),
+        (b"no json", &[0]),
+    ];
+    for (payload, expected) in cases {
+        let mut event = event(company, "a", NOW);
+        event.payload = Bytes::from_static(payload);
+        let mut heard = accept_none(store, &event).await;
+        heard.sort();
+        let expected: Vec<_> = expected.iter().map(|n| ids[*n]).collect();
+        assert_eq!(heard, expected);
+    }
+    let (claims, _) =
+        new(store.accept(plain(&event(company, "a", NOW)), &admission(true)).await.unwrap());
+    assert_eq!(claims.len(), 2);
+    assert_sound(store).await;
 }
 
 /// Events emitted while an endpoint is disabled make no delivery for it, then or later.

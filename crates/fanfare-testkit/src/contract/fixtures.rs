@@ -32,6 +32,7 @@ pub fn endpoint(company: CompanyId, events: &[&str]) -> Endpoint {
         url: format!("https://shop.example/hooks/{id}").parse().unwrap(),
         secret: SealedSecret(id.uuid().as_bytes().to_vec()),
         previous: None,
+        filter: None,
         events: events.iter().map(|name| name.parse().unwrap()).collect(),
         shape: Shape::default(),
         max_retries: 5,

@@ -38,6 +38,7 @@ macro_rules! store_contract {
         $crate::store_contract! { @each $open,
             an_event_reaches_those_who_listen_to_its_type
             an_event_stays_in_its_company
+            a_filter_lets_only_some_payloads_through
             an_event_passes_by_disabled_and_deleted_endpoints
             an_event_nobody_hears_is_accepted
             the_first_write_makes_the_company
@@ -103,9 +104,12 @@ macro_rules! store_contract {
 
             an_endpoint_is_kept_whole
             a_change_is_kept_and_moves_updated_at_only_if_it_is_one
+            a_change_of_a_secret_that_was_replaced_changes_nothing
+            a_secret_that_signs_no_more_goes_with_the_next_change
             disabling_and_enabling_can_be_repeated
             a_deleted_endpoint_is_gone_but_its_history_stays
             endpoints_are_read_on_by_cursor
+            endpoints_of_all_companies_are_read_on_by_id
 
             a_deleted_endpoints_deliveries_are_buried_in_slices
             final_history_expires_in_slices
@@ -114,7 +118,7 @@ macro_rules! store_contract {
             old_payloads_are_emptied_and_nothing_else
             an_event_expires_with_its_last_delivery
             a_value_is_agreed_on_once
-            secrets_are_listed_with_those_of_deleted_endpoints
+            secrets_are_listed_with_older_ones_and_those_of_deleted_endpoints
             a_store_that_works_is_ready
             a_closed_store_answers_nothing
             a_busy_store_checks_out

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use fanfare::model::{
-    Claim, DeliveryState, Endpoint, EndpointChange, EndpointId, EventId, Timestamp, Verdict,
+    Claim, DeliveryState, Endpoint, EndpointChange, EndpointId, EventId, PreviousSecret,
+    SealedSecret, Timestamp, Verdict,
 };
 use fanfare::store::Store;
 
@@ -12,8 +13,8 @@ use crate::dice::Dice;
 
 use super::fixtures::{
     LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, claim, company,
-    emit_some, event, failed, history, listener, new, plain, record, repeat, under_id, under_key,
-    wanted,
+    emit_some, endpoint, event, failed, history, listener, new, plain, record, repeat, under_id,
+    under_key, wanted,
 };
 
 /// They fail, visibly, a slice at a time; nobody else's do.
@@ -201,20 +202,25 @@ pub async fn a_value_is_agreed_on_once(store: &dyn Store) {
 }
 
 /// In the order of ids over all companies.
-pub async fn secrets_are_listed_with_those_of_deleted_endpoints(store: &dyn Store) {
+pub async fn secrets_are_listed_with_older_ones_and_those_of_deleted_endpoints(store: &dyn Store) {
     let mut expected = Vec::new();
     for n in 0..7 {
-        let endpoint = listener(store, company()).await;
+        let mut endpoint = endpoint(company(), &["*"]);
+        let older = SealedSecret(vec![n]);
+        endpoint.previous =
+            (n % 3 == 0).then(|| PreviousSecret { secret: older.clone(), until: NOW });
+        store.add_endpoint(&endpoint).await.unwrap();
         if n % 2 == 0 {
             store.delete_endpoint(endpoint.company, endpoint.id, NOW).await.unwrap();
         }
         expected.push((endpoint.company, endpoint.id, endpoint.secret));
+        expected.extend((n % 3 == 0).then_some((endpoint.company, endpoint.id, older)));
     }
     let (mut read, mut after) = (Vec::new(), None);
     loop {
         let some = store.secrets(after, 3).await.unwrap();
         let Some(last) = some.last() else { break };
-        assert!(some.len() <= 3);
+        assert!(some.len() <= 2 * 3);
         after = Some(last.1);
         read.extend(some);
     }

@@ -7,6 +7,7 @@
 mod arrivals;
 mod bench;
 mod deaths;
+mod keys;
 mod network;
 mod notices;
 mod outages;
@@ -29,6 +30,7 @@ use fanfare::store::Store;
 pub use arrivals::*;
 pub use bench::{Bench, DELAYS, LEASE, PAYLOAD, START, SWEEP, event, switched, to_url};
 pub use deaths::*;
+pub use keys::*;
 pub use network::{Network, Reply, Sent};
 pub use notices::*;
 pub use outages::*;
@@ -80,6 +82,13 @@ macro_rules! road {
             a_claim_on_its_way_goes_by_what_its_endpoint_is_now
             deleting_an_endpoint_fails_what_waits
             a_replay_has_the_same_id_and_is_marked
+
+            a_rotated_secret_signs_beside_the_old_one_until_its_grace_ends
+            a_retry_is_signed_with_the_secret_of_its_time
+            a_rotation_waits_for_the_one_before_it_or_ends_it
+            a_rotation_on_disk_survives_a_crash_before_its_answer
+            an_endpoint_signs_with_a_key_of_its_own_when_asked
+            a_filter_stops_what_does_not_pass
 
             a_drained_engine_ends_what_is_in_flight_and_nothing_is_sent_twice
             a_stop_cuts_what_outlasts_its_grace
@@ -159,6 +168,7 @@ mod tests {
             include_str!("retries.rs"),
             include_str!("switches.rs"),
             include_str!("deaths.rs"),
+            include_str!("keys.rs"),
             include_str!("shares.rs"),
             include_str!("troubles.rs"),
             include_str!("outages.rs"),

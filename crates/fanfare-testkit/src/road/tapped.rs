@@ -189,6 +189,10 @@ impl Endpoints for Tapped {
             .await
     }
 
+    async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>> {
+        self.call(Call::Read, |store| async move { store.all_endpoints(after, limit).await }).await
+    }
+
     async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {
         self.call(Call::Read, |store| async move { store.endpoints(list).await }).await
     }

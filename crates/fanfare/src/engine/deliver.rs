@@ -77,9 +77,10 @@ async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attem
         let waited = started_at.since(claim.event.created_at);
         world.metrics.first_attempt.observe(waited.as_secs_f64());
     }
-    let (sent, headers, duration) = match world.secrets.of(&world.seal, &claim.endpoint) {
-        Ok(secret) => {
-            let request = send::request(claim, &secret, started_at);
+    let signers = world.secrets.of(&world.seal, &claim.endpoint, started_at);
+    let (sent, headers, duration) = match signers {
+        Ok(signers) => {
+            let request = send::request(claim, &signers, started_at);
             let headers = send::shown(&request.headers);
             let stopwatch = Stopwatch::start();
             let flight = world.flights.begin(claim.delivery, started_at);

@@ -2,8 +2,10 @@
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::model::filter::Subject;
 use crate::model::{
-    Attempt, CompanyId, Delivery, DeliveryId, Endpoint, Event, EventId, Journey, LaneKey, Timestamp,
+    Attempt, CompanyId, Delivery, DeliveryId, Endpoint, Event, EventId, Journey, LaneKey,
+    Timestamp, Told, WhyNot,
 };
 use crate::policy::standing::{self, Facts, Standing};
 
@@ -143,18 +145,14 @@ impl Engine {
 
 /// Why an endpoint has no delivery of an event, as far as what it is now tells.
 fn why_unheard(endpoint: &Endpoint, event: &Event) -> String {
-    if endpoint.operational && !event.operational {
-        return "operational: hears of nothing else".to_owned();
-    }
-    if event.operational && !endpoint.operational {
-        return "not operational: does not hear of what befalls other endpoints".to_owned();
-    }
     if endpoint.created_at > event.created_at {
         return "registered after the event".to_owned();
     }
-    let listens = |pattern: String| endpoint.events.iter().any(|heard| heard.as_str() == pattern);
-    if !event.event_type.patterns().any(listens) {
-        return format!("not subscribed to {}", event.event_type);
+    let (event_type, operational) = (&event.event_type, event.operational);
+    let payload = Subject::new(&event.payload);
+    match endpoint.why_not(&Told { event_type, payload, operational }) {
+        Some(WhyNot::Disabled(_)) | None => {}
+        Some(other) => return other.to_string(),
     }
     match &endpoint.disabled {
         Some(disabled) if disabled.at <= event.created_at => {

@@ -1,16 +1,18 @@
 //! Companies and endpoints, and what people ask about afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::finish::finish;
 use crate::engine::{Engine, World};
 use crate::error::{Error, Result};
+use crate::model::filter::Filter;
 use crate::model::{
     Address, Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Disabled, Endpoint,
     EndpointChange, EndpointId, EndpointList, Flow, Health, History, LaneKey, Page, Shape,
     Subscription,
 };
-use crate::sign::Secret;
+use crate::sign::{Keys, Secret};
 use crate::store::StoreError;
 
 /// An endpoint to register.
@@ -20,6 +22,8 @@ pub struct NewEndpoint {
     pub url: Address,
     /// What to listen to; at least one.
     pub events: Vec<Subscription>,
+    /// Of those events, which; `None` for all of them.
+    pub filter: Option<Arc<Filter>>,
     /// How its requests look.
     pub shape: Shape,
     /// Retries after the first attempt.
@@ -30,6 +34,8 @@ pub struct NewEndpoint {
     pub operational: bool,
     /// Its signing secret; generated when there is none.
     pub secret: Option<Secret>,
+    /// Whether it also signs with a key of its own (`v1a`).
+    pub asymmetric: bool,
 }
 
 impl NewEndpoint {
@@ -38,11 +44,13 @@ impl NewEndpoint {
         NewEndpoint {
             url,
             events,
+            filter: None,
             shape: Shape::default(),
             max_retries: RETRIES_DEFAULT,
             flow: Flow::default(),
             operational: false,
             secret: None,
+            asymmetric: false,
         }
     }
 }
@@ -53,6 +61,14 @@ pub const RETRIES_DEFAULT: u32 = 5;
 pub const RETRIES_MAX: u32 = 20;
 /// The most subscriptions of one endpoint.
 pub const SUBSCRIPTIONS_MAX: usize = 100;
+/// The most requests a second that a limit may allow.
+pub const RATE_MAX: u32 = 10_000;
+/// The most requests in flight that a limit may allow.
+pub const IN_FLIGHT_MAX: u32 = 512;
+/// How long deliveries wait for newer ones when nothing else is said.
+pub const COALESCE_DEFAULT: Duration = Duration::from_secs(1);
+/// The longest that they may.
+pub const COALESCE_MAX: Duration = Duration::from_hours(1);
 /// The longest name of a company, in characters.
 pub const COMPANY_NAME_MAX: usize = 255;
 
@@ -68,10 +84,12 @@ impl Engine {
     pub async fn register(&self, company: CompanyId, new: NewEndpoint) -> Result<Endpoint> {
         let world = &self.world;
         check_rules(Some(&new.events), Some(new.max_retries))?;
+        check_flow(new.flow.rate_limit, new.flow.max_in_flight, new.flow.coalesce)?;
         let now = world.clock.now();
         let id = EndpointId::new(now);
         let secret = new.secret.map_or_else(generate_secret, Ok)?;
-        let sealed = world.seal.seal(company, id, secret.reveal()).map_err(internal)?;
+        let keys = Keys::with(secret, new.asymmetric).map_err(internal)?;
+        let sealed = world.seal_keys(company, id, &keys)?;
         let endpoint = Endpoint {
             id,
             company,
@@ -79,6 +97,7 @@ impl Engine {
             secret: sealed,
             previous: None,
             events: distinct(new.events),
+            filter: new.filter,
             shape: new.shape,
             max_retries: new.max_retries,
             flow: new.flow,
@@ -102,6 +121,8 @@ impl Engine {
     ) -> Result<Endpoint> {
         let world = &self.world;
         check_rules(change.events.as_deref(), change.max_retries)?;
+        let limits = (change.rate_limit.flatten(), change.max_in_flight.flatten());
+        check_flow(limits.0, limits.1, change.coalesce.flatten())?;
         change.events = change.events.map(distinct);
         finish(world, Arc::clone(world).change(company, id, change)).await
     }
@@ -117,12 +138,6 @@ impl Engine {
     pub async fn endpoint(&self, company: CompanyId, id: EndpointId) -> Result<Endpoint> {
         let found = self.world.store.endpoint(company, id).await?;
         found.ok_or_else(|| Error::not_found("endpoint", id))
-    }
-
-    /// The signing secret of an endpoint.
-    pub fn secret(&self, endpoint: &Endpoint) -> Result<Secret> {
-        let opened = self.world.seal.open(endpoint.company, endpoint.id, &endpoint.secret);
-        opened.and_then(|text| text.parse()).map_err(internal)
     }
 
     /// A page of a company's endpoints.
@@ -193,7 +208,7 @@ impl Engine {
 }
 
 impl World {
-    async fn change(
+    pub(super) async fn change(
         self: Arc<Self>,
         company: CompanyId,
         id: EndpointId,
@@ -251,17 +266,36 @@ fn check_rules(events: Option<&[Subscription]>, max_retries: Option<u32>) -> Res
     Ok(())
 }
 
+fn check_flow(
+    rate_limit: Option<u32>,
+    max_in_flight: Option<u32>,
+    coalesce: Option<Duration>,
+) -> Result<()> {
+    for (field, limit, max) in
+        [("rateLimit", rate_limit, RATE_MAX), ("maxInFlight", max_in_flight, IN_FLIGHT_MAX)]
+    {
+        if limit.is_some_and(|limit| !(1..=max).contains(&limit)) {
+            return Err(Error::invalid(field, format!("must be a whole number from 1 to {max}")));
+        }
+    }
+    if coalesce.is_some_and(|window| window > COALESCE_MAX) {
+        let reason = format!("must be at most {}", COALESCE_MAX.as_millis());
+        return Err(Error::invalid("coalesceWindowMs", reason));
+    }
+    Ok(())
+}
+
 fn distinct(events: Vec<Subscription>) -> Vec<Subscription> {
     let mut seen = std::collections::HashSet::new();
     events.into_iter().filter(|event| seen.insert(event.clone())).collect()
 }
 
-fn generate_secret() -> Result<Secret> {
+pub(super) fn generate_secret() -> Result<Secret> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| internal(format!("no randomness: {error}")))?;
     Ok(Secret::from_bytes(&bytes))
 }
 
-fn internal(reason: String) -> Error {
+pub(super) fn internal(reason: String) -> Error {
     Error::Internal(StoreError::Broken(reason))
 }

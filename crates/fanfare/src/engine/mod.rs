@@ -7,7 +7,9 @@ mod explain;
 mod finish;
 mod flights;
 mod health;
+mod hear;
 mod manage;
+mod rotate;
 mod secrets;
 mod upkeep;
 
@@ -32,7 +34,12 @@ use secrets::Secrets;
 
 pub use emit::{DEPTH_MAX, IDEMPOTENCY_KEY_MAX, NewEvent, check_json};
 pub use explain::{Explained, Heard, Traced, Unheard};
-pub use manage::{COMPANY_NAME_MAX, NewEndpoint, RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX};
+pub use hear::Hearing;
+pub use manage::{
+    COALESCE_DEFAULT, COALESCE_MAX, COMPANY_NAME_MAX, IN_FLIGHT_MAX, NewEndpoint, RATE_MAX,
+    RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX,
+};
+pub use rotate::{GRACE_DEFAULT, GRACE_MAX, PublishedKey, Rotation};
 pub use upkeep::check;
 
 /// The delivery engine. Cloning it is cheap and gives another handle to the same engine.

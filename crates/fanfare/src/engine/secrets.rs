@@ -1,36 +1,53 @@
-//! Secrets that were opened lately, so that a busy endpoint's is not decrypted for each delivery.
+//! Keys that were opened lately, so that a busy endpoint's are not decrypted for each delivery.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::{Endpoint, EndpointId, SealedSecret};
+use crate::model::{Endpoint, EndpointId, SealedSecret, Timestamp};
 use crate::seal::Seal;
-use crate::sign::Secret;
+use crate::sign::{Keys, Signers};
 
-/// How many are kept.
+/// Of how many endpoints they are kept.
 const KEPT: usize = 4096;
 
-/// Opened secrets, each beside what it was opened from: a secret that was changed is opened anew.
+/// Opened keys, beside what they were opened from: keys that were changed are opened anew.
 #[derive(Default)]
 pub(super) struct Secrets {
-    opened: Mutex<HashMap<EndpointId, (SealedSecret, Arc<Secret>)>>,
+    opened: Mutex<HashMap<EndpointId, Opened>>,
+}
+
+struct Opened {
+    current: SealedSecret,
+    previous: Option<SealedSecret>,
+    signers: Signers,
 }
 
 impl Secrets {
-    /// The secret of an endpoint.
-    pub(super) fn of(&self, seal: &Seal, endpoint: &Endpoint) -> Result<Arc<Secret>, String> {
+    /// What an endpoint's requests are signed with at `now`.
+    pub(super) fn of(
+        &self,
+        seal: &Seal,
+        endpoint: &Endpoint,
+        now: Timestamp,
+    ) -> Result<Signers, String> {
+        let (current, previous) = (&endpoint.secret, endpoint.signing_previous(now));
+        let previous = previous.map(|previous| &previous.secret);
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((sealed, secret)) = opened.get(&endpoint.id)
-            && *sealed == endpoint.secret
+        if let Some(known) = opened.get(&endpoint.id)
+            && (&known.current, known.previous.as_ref()) == (current, previous)
         {
-            return Ok(Arc::clone(secret));
+            return Ok(known.signers.clone());
         }
-        let text = seal.open(endpoint.company, endpoint.id, &endpoint.secret)?;
-        let secret: Arc<Secret> = Arc::new(text.parse()?);
+        let open = |sealed| -> Result<Arc<Keys>, String> {
+            Ok(Arc::new(seal.open(endpoint.company, endpoint.id, sealed)?.parse()?))
+        };
+        let signers =
+            Signers { current: open(current)?, previous: previous.map(open).transpose()? };
         if opened.len() >= KEPT {
             opened.clear();
         }
-        opened.insert(endpoint.id, (endpoint.secret.clone(), Arc::clone(&secret)));
-        Ok(secret)
+        let (current, previous) = (current.clone(), previous.cloned());
+        opened.insert(endpoint.id, Opened { current, previous, signers: signers.clone() });
+        Ok(signers)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::model::filter::{Filter, Subject};
 use crate::model::{CompanyId, EndpointId, Event, Subscription, Timestamp};
 
 /// A tenant.
@@ -80,6 +81,8 @@ pub struct Endpoint {
     pub previous: Option<PreviousSecret>,
     /// What it listens to; never empty.
     pub events: Vec<Subscription>,
+    /// Of those events, which; `None` for all of them.
+    pub filter: Option<Arc<Filter>>,
     /// How the requests of its next events look.
     pub shape: Shape,
     /// Retries after the first attempt.
@@ -178,6 +181,16 @@ impl Endpoint {
     /// The name of its lane.
     pub fn lane(&self) -> LaneKey {
         LaneKey { company: self.company, endpoint: self.id }
+    }
+
+    /// The secret before the present one, if it signs too at `now`.
+    pub fn signing_previous(&self, now: Timestamp) -> Option<&PreviousSecret> {
+        self.previous.as_ref().filter(|previous| now < previous.until)
+    }
+
+    /// Does its filter let an event with this payload through? One that is no JSON passes none.
+    pub fn wants(&self, payload: &Subject<'_>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| payload.passes(filter))
     }
 }
 
@@ -282,6 +295,18 @@ impl fmt::Debug for SealedSecret {
     }
 }
 
+/// Another secret for an endpoint.
+#[derive(Debug, Clone)]
+pub struct SecretChange {
+    /// The secret that it replaces. The whole change has no effect when another one has come in
+    /// between: of two that rotate at once, one must hear that it was too late.
+    pub instead_of: SealedSecret,
+    /// The secret.
+    pub secret: SealedSecret,
+    /// The one before it, while that signs too.
+    pub previous: Option<PreviousSecret>,
+}
+
 /// What to change of an endpoint; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointChange {
@@ -289,6 +314,8 @@ pub struct EndpointChange {
     pub url: Option<Address>,
     /// What to listen to.
     pub events: Option<Vec<Subscription>>,
+    /// Which of those events; `Some(None)` for all of them.
+    pub filter: Option<Option<Arc<Filter>>>,
     /// What the bodies of later events are.
     pub format: Option<Format>,
     /// PATCH instead of POST for later events.
@@ -309,8 +336,8 @@ pub struct EndpointChange {
     pub coalesce: Option<Option<Duration>>,
     /// Whether it hears of what befalls the company's other endpoints, and of nothing else.
     pub operational: Option<bool>,
-    /// Another secret, and the one before it while that signs too.
-    pub secrets: Option<(SealedSecret, Option<PreviousSecret>)>,
+    /// What it signs with from here on.
+    pub secrets: Option<SecretChange>,
     /// How it does.
     pub health: Option<Health>,
     /// `Some(None)` enables, `Some(Some(reason))` disables; what already is so stays as it is.
@@ -318,14 +345,19 @@ pub struct EndpointChange {
 }
 
 impl EndpointChange {
-    /// The endpoint after this change, made at `now`; the same when nothing really changed.
+    /// The endpoint after this change, made at `now`; the same when nothing really changed, or when
+    /// the secret that the change names is not the present one.
     ///
     /// One that is sent elsewhere from here on, or enabled, begins anew: what is known of its
     /// health is forgotten.
     pub fn applied_to(&self, before: &Endpoint, now: Timestamp) -> Endpoint {
         let mut after = before.clone();
+        if self.secrets.as_ref().is_some_and(|secrets| secrets.instead_of != before.secret) {
+            return after;
+        }
         set(&mut after.url, &self.url);
         set(&mut after.events, &self.events);
+        set(&mut after.filter, &self.filter);
         set(&mut after.shape.format, &self.format);
         set(&mut after.shape.use_patch, &self.use_patch);
         set(&mut after.shape.system_headers, &self.system_headers);
@@ -336,9 +368,9 @@ impl EndpointChange {
         set(&mut after.flow.ordering, &self.ordering);
         set(&mut after.flow.coalesce, &self.coalesce);
         set(&mut after.operational, &self.operational);
-        if let Some((secret, previous)) = &self.secrets {
-            after.secret = secret.clone();
-            after.previous.clone_from(previous);
+        if let Some(secrets) = &self.secrets {
+            after.secret = secrets.secret.clone();
+            after.previous.clone_from(&secrets.previous);
         }
         match &self.disabled {
             Some(Some(reason)) if before.disabled.is_none() => {
@@ -354,6 +386,8 @@ impl EndpointChange {
         set(&mut after.health, &self.health);
         if after != *before {
             after.updated_at = now;
+            // A secret that signs no more is not kept for longer than need be.
+            after.previous.take_if(|previous| previous.until <= now);
         }
         after
     }

@@ -4,7 +4,9 @@ mod delivery;
 mod endpoint;
 mod event;
 mod event_type;
+pub mod filter;
 mod headers;
+mod hearing;
 mod id;
 mod page;
 mod time;
@@ -14,11 +16,12 @@ pub use delivery::{
 };
 pub use endpoint::{
     Address, Company, Disabled, Endpoint, EndpointChange, Flow, Format, Health, LaneKey, Listeners,
-    Ordering, PreviousSecret, SealedSecret, Shape,
+    Ordering, PreviousSecret, SealedSecret, SecretChange, Shape,
 };
 pub use event::Event;
 pub use event_type::{CATALOGUE, EventType, Known, Notice, Subscription};
 pub use headers::Headers;
+pub use hearing::{Told, WhyNot};
 pub use id::{CompanyId, DeliveryId, EndpointId, EventId};
 pub use page::{
     DeliveryList, DeliverySort, EndpointList, EndpointSort, History, Journey, Order, Page,

@@ -165,6 +165,7 @@ mod tests {
         secret: SealedSecret(Vec::new()),
         previous: None,
         events: Vec::new(),
+        filter: None,
         shape: Shape::default(),
         max_retries: 5,
         flow: Flow::default(),

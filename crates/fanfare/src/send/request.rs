@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT}
 use crate::model::{Claim, Event, Format, Headers, Timestamp};
 use crate::send::Request;
 use crate::send::body::{body, cloud_events_source};
-use crate::sign::{self, Secret};
+use crate::sign::Signers;
 
 const FANFARE: HeaderValue =
     HeaderValue::from_static(concat!("Fanfare/", env!("CARGO_PKG_VERSION")));
@@ -22,12 +22,12 @@ const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("webhook-attempt");
 const W3BLOCK_SIGNATURE: HeaderName = HeaderName::from_static("x-w3block-commerce-signature");
 
 /// The request of the next attempt of a delivery, signed at `now`.
-pub fn request(claim: &Claim, secret: &Secret, now: Timestamp) -> Request {
+pub fn request(claim: &Claim, signers: &Signers, now: Timestamp) -> Request {
     let (event, shape) = (&claim.event, claim.shape);
     let body = body(event, shape);
     let id = event.id.to_string();
     let timestamp_secs = now.as_secs();
-    let signature = sign::standard(secret, &id, timestamp_secs, &body);
+    let signature = signers.standard(&id, timestamp_secs, &body);
 
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(USER_AGENT, FANFARE);
@@ -45,7 +45,7 @@ pub fn request(claim: &Claim, secret: &Secret, now: Timestamp) -> Request {
     }
     match shape.format {
         Format::W3block => {
-            headers.insert(W3BLOCK_SIGNATURE, value(&sign::w3block(secret, &body)));
+            headers.insert(W3BLOCK_SIGNATURE, value(&signers.w3block(&body)));
         }
         Format::CloudEventsBinary => add_cloud_events(&mut headers, event, &id),
         _ => {}

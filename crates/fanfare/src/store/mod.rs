@@ -45,7 +45,7 @@ pub trait Endpoints: Send + Sync {
     async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()>;
 
     /// Changes an endpoint and returns it as it is now. `updated_at` moves only when something
-    /// really changed.
+    /// really changed. A change that names a secret which has been replaced changes nothing.
     async fn change_endpoint(
         &self,
         company: CompanyId,
@@ -78,6 +78,9 @@ pub trait Endpoints: Send + Sync {
         limit: u32,
     ) -> Result<Page<Endpoint>>;
 
+    /// Endpoints of all companies with ids above `after`, in the order of ids.
+    async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>>;
+
     /// A page of a company's endpoints.
     async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>>;
 
@@ -98,10 +101,10 @@ pub trait Queue: Send + Sync {
     async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
 
     /// Stores an event together with one delivery for each enabled endpoint of its company that
-    /// listens to its type, and the company when that is new. Operational endpoints hear of
-    /// operational events and of nothing else, and nobody else hears of those. A delivery whose endpoint
-    /// `admission` lets in is claimed at birth (due one lease after the event's `created_at`,
-    /// fence 1); any other is due at `created_at`.
+    /// listens to its type and whose filter lets its payload through, and the company when that is
+    /// new. Operational endpoints hear of operational events and of nothing else, and nobody else
+    /// hears of those. A delivery whose endpoint `admission` lets in is claimed at birth (due one
+    /// lease after the event's `created_at`, fence 1); any other is due at `created_at`.
     async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted>;
 
     /// For each lane wanted, claims up to its limit of due deliveries, the longest due first, and
@@ -218,8 +221,8 @@ pub trait Upkeep: Send + Sync {
     /// that is broken.
     async fn check(&self) -> Result<Vec<String>>;
 
-    /// Sealed secrets of endpoints with ids above `after`, in the order of ids, deleted endpoints
-    /// included.
+    /// Sealed secrets of up to `limit` endpoints with ids above `after`, in the order of ids,
+    /// deleted endpoints included; behind each the secret before it, as long as that is kept.
     async fn secrets(
         &self,
         after: Option<EndpointId>,

@@ -1,7 +1,9 @@
 //! How values that both stores keep as text are written and read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::filter::Filter;
 use crate::model::{Answer, Headers, Outcome, Subscription};
 
 /// Subscriptions, separated by spaces.
@@ -12,6 +14,12 @@ pub(super) fn write_subscriptions(events: &[Subscription]) -> String {
 
 pub(super) fn read_subscriptions(text: &str) -> Option<Vec<Subscription>> {
     text.split(' ').map(|name| name.parse().ok()).collect()
+}
+
+/// Compiles a filter that is kept as its text. The outer `None` is a text that is none.
+pub(super) fn read_filter(text: Option<&str>) -> Option<Option<Arc<Filter>>> {
+    let Some(text) = text else { return Some(None) };
+    Filter::parse(text).ok().map(|filter| Some(Arc::new(filter)))
 }
 
 /// A span as a column, in microseconds.

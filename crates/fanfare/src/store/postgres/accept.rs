@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::metrics::Stopwatch;
+use crate::model::filter::Subject;
 use crate::model::{
     Claim, CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, EventType, Timestamp,
 };
@@ -123,7 +124,9 @@ impl Emitted {
         let listeners = listening.get(&self.kind()).map_or(&[][..], Vec::as_slice);
         let at = self.event.created_at;
         let until = at.plus(self.admission.lease);
-        let born = listeners.iter().map(|endpoint| Born {
+        let payload = Subject::new(&self.event.payload);
+        let hearing = listeners.iter().filter(|endpoint| endpoint.wants(&payload));
+        let born = hearing.map(|endpoint| Born {
             id: DeliveryId::new(at),
             endpoint: Arc::clone(endpoint),
             claimed: (self.admission.may_claim)(endpoint.id).then_some(until),

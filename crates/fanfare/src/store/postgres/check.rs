@@ -111,6 +111,11 @@ const INVARIANTS: &[(&str, &str)] = &[
          where (disabled_at is null) <> (disabled_reason is null)",
     ),
     (
+        "has an older secret that signs for ever, or the end of none",
+        "select 'endpoint ' || id as name from endpoints
+         where (previous_secret is null) <> (previous_until is null)",
+    ),
+    (
         "owns something but is not there",
         "select 'company ' || company_id as name
          from (select company_id from endpoints union select company_id from events) o

@@ -30,9 +30,9 @@ const PUT: &str = "
         on conflict do nothing)
     insert into endpoints (company_id, id, url, secret, previous_secret, previous_until, events,
         shape, max_retries, rate_limit, max_in_flight, ordering, coalesce_ms, operational,
-        disabled_at, disabled_reason, failing_since, held_until, created_at, updated_at)
+        disabled_at, disabled_reason, failing_since, held_until, created_at, updated_at, filter)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-        $20)
+        $20, $21)
     on conflict (company_id, id) do update set url = excluded.url, secret = excluded.secret,
         previous_secret = excluded.previous_secret, previous_until = excluded.previous_until,
         events = excluded.events, shape = excluded.shape, max_retries = excluded.max_retries,
@@ -40,7 +40,8 @@ const PUT: &str = "
         ordering = excluded.ordering, coalesce_ms = excluded.coalesce_ms,
         operational = excluded.operational, disabled_at = excluded.disabled_at,
         disabled_reason = excluded.disabled_reason, failing_since = excluded.failing_since,
-        held_until = excluded.held_until, updated_at = excluded.updated_at";
+        held_until = excluded.held_until, updated_at = excluded.updated_at,
+        filter = excluded.filter";
 
 const ONE: &str = concat!(
     "select ",
@@ -75,6 +76,14 @@ const BEFORE: &str = concat!(
     " from endpoints e
     where e.company_id = $1 and e.deleted_at is null and ($2::uuid is null or e.id < $2)
     order by e.id desc limit $3"
+);
+
+const ALL: &str = concat!(
+    "select ",
+    endpoint_columns!(),
+    " from endpoints e
+    where e.deleted_at is null and e.id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid)
+    order by e.id limit $2"
 );
 
 #[async_trait]
@@ -169,6 +178,14 @@ impl Endpoints for Postgres {
         Ok(Page { items, total: total.unsigned_abs() })
     }
 
+    async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(ALL).await?;
+        let after = after.map(EndpointId::uuid);
+        let rows = client.query(&statement, &[&after, &i64::from(limit)]).await?;
+        rows.iter().map(rows::endpoint).collect()
+    }
+
     async fn endpoints(&self, list: &EndpointList) -> Result<Page<Endpoint>> {
         let search = list.search.as_deref().unwrap_or_default();
         if search.contains('\0') {
@@ -210,7 +227,7 @@ impl Endpoints for Postgres {
 
 async fn put(client: &Object, endpoint: &Endpoint) -> Result<()> {
     let statement = client.prepare_cached(PUT).await?;
-    let Endpoint { flow, health, disabled, previous, .. } = endpoint;
+    let Endpoint { flow, health, disabled, previous, filter, .. } = endpoint;
     let number = |given: Option<u32>| given.map(integer).transpose();
     client
         .execute(
@@ -236,6 +253,7 @@ async fn put(client: &Object, endpoint: &Endpoint) -> Result<()> {
                 &health.held_until.map(|until| until.0),
                 &endpoint.created_at.0,
                 &endpoint.updated_at.0,
+                &filter.as_ref().map(|filter| filter.as_str()),
             ],
         )
         .await?;

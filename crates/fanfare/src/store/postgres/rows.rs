@@ -14,7 +14,7 @@ use crate::model::{
     SealedSecret, Shape, Timestamp, Timing,
 };
 use crate::store::postgres::error::corrupt;
-use crate::store::rows::read_outcome;
+use crate::store::rows::{read_filter, read_outcome};
 use crate::store::{Result, StoreError};
 
 /// What [`company`] reads.
@@ -31,7 +31,8 @@ macro_rules! endpoint_columns {
          e.shape as endpoint_shape, e.max_retries, e.disabled_at, e.disabled_reason, \
          e.created_at as endpoint_created_at, e.updated_at as endpoint_updated_at, \
          e.previous_secret, e.previous_until, e.rate_limit, e.max_in_flight, e.ordering, \
-         e.coalesce_ms, e.operational as endpoint_operational, e.failing_since, e.held_until"
+         e.coalesce_ms, e.operational as endpoint_operational, e.failing_since, e.held_until, \
+         e.filter"
     };
 }
 
@@ -95,6 +96,7 @@ pub(super) fn endpoint(row: &Row) -> Result<Endpoint> {
         secret: SealedSecret(get(row, "secret")?),
         previous: previous.map(|secret| PreviousSecret { secret: SealedSecret(secret), until }),
         events: events.collect::<Result<_>>()?,
+        filter: read_filter(get(row, "filter")?).ok_or_else(|| corrupt("filter"))?,
         shape: shape(row, "endpoint_shape")?,
         max_retries: unsigned(get(row, "max_retries")?, "max_retries")?,
         flow: flow(row)?,

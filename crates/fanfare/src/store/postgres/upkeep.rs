@@ -40,7 +40,8 @@ const BURY: &str = "
     select count(*) as rows from buried";
 
 const SECRETS: &str = "
-    select company_id, id, secret from endpoints where $1::uuid is null or id > $1
+    select company_id, id, secret, previous_secret from endpoints
+    where $1::uuid is null or id > $1
     order by id limit $2";
 
 #[async_trait]
@@ -96,7 +97,15 @@ impl Upkeep for Postgres {
         let statement = client.prepare_cached(SECRETS).await?;
         let after = after.map(EndpointId::uuid);
         let rows = client.query(&statement, &[&after, &i64::from(limit)]).await?;
-        rows.iter().map(read_secret).collect()
+        let mut all = Vec::new();
+        for row in &rows {
+            let company = CompanyId::from_uuid(get(row, "company_id")?);
+            let endpoint = EndpointId::from_uuid(get(row, "id")?);
+            let both: [Option<Vec<u8>>; 2] = [get(row, "secret")?, get(row, "previous_secret")?];
+            let kept = both.into_iter().flatten().map(SealedSecret);
+            all.extend(kept.map(|sealed| (company, endpoint, sealed)));
+        }
+        Ok(all)
     }
 
     /// The server ends itself when its disk loses a write, and recovers from its log: to us it is
@@ -119,12 +128,4 @@ impl Upkeep for Postgres {
 pub(super) fn rows_of(row: &Row) -> Result<u64> {
     let rows: i64 = get(row, "rows")?;
     Ok(rows.unsigned_abs())
-}
-
-fn read_secret(row: &Row) -> Result<(CompanyId, EndpointId, SealedSecret)> {
-    Ok((
-        CompanyId::from_uuid(get(row, "company_id")?),
-        EndpointId::from_uuid(get(row, "id")?),
-        SealedSecret(get(row, "secret")?),
-    ))
 }

@@ -27,6 +27,11 @@ const NEVER: &[(&str, &str)] = &[
             and coalesce(disabled_reason, '') = ''",
     ),
     (
+        "an endpoint with an older secret that signs for ever, or the end of none",
+        "
+        select id from endpoints where (previous_secret is null) <> (previous_until is null)",
+    ),
+    (
         "a failed delivery without a reason",
         "
         select id from deliveries where state = 2 and coalesce(reason, '') = ''",

@@ -27,9 +27,9 @@ const COMPANY: &str = "
 const PUT: &str = "
     insert into endpoints (company_id, id, url, secret, previous_secret, previous_until, events,
         shape, max_retries, rate_limit, max_in_flight, ordering, coalesce_ms, operational,
-        disabled_at, disabled_reason, failing_since, held_until, created_at, updated_at)
+        disabled_at, disabled_reason, failing_since, held_until, created_at, updated_at, filter)
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-        ?20)
+        ?20, ?21)
     on conflict do update set url = excluded.url, secret = excluded.secret,
         previous_secret = excluded.previous_secret, previous_until = excluded.previous_until,
         events = excluded.events, shape = excluded.shape, max_retries = excluded.max_retries,
@@ -37,7 +37,8 @@ const PUT: &str = "
         ordering = excluded.ordering, coalesce_ms = excluded.coalesce_ms,
         operational = excluded.operational, disabled_at = excluded.disabled_at,
         disabled_reason = excluded.disabled_reason, failing_since = excluded.failing_since,
-        held_until = excluded.held_until, updated_at = excluded.updated_at";
+        held_until = excluded.held_until, updated_at = excluded.updated_at,
+        filter = excluded.filter";
 
 const DISABLE: &str = "
     update endpoints set disabled_at = ?3, disabled_reason = ?4, updated_at = ?3
@@ -128,6 +129,20 @@ impl Endpoints for Sqlite {
         self.read(move |db| {
             // One snapshot, so that items and total agree.
             unheard(&*db.unchecked_transaction()?, company, event, limit)
+        })
+        .await
+    }
+
+    async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>> {
+        self.read(move |db| {
+            let sql = format!(
+                "select {ENDPOINT} from endpoints where id > ?1 and deleted_at is null
+                 order by id limit ?2"
+            );
+            let after = after.map_or(Uuid::nil(), EndpointId::uuid);
+            let mut statement = db.prepare_cached(&sql)?;
+            let endpoints = statement.query_map(params![after, limit], rows::endpoint)?;
+            endpoints.collect()
         })
         .await
     }
@@ -230,7 +245,7 @@ pub(super) fn disable(tx: &mut Tx<'_>, lane: LaneKey, disabled: &Disabled) -> ru
 /// Stores an endpoint as it is from here on.
 pub(super) fn put(tx: &mut Tx<'_>, endpoint: &Endpoint) -> rusqlite::Result<()> {
     tx.forget_listeners(endpoint.company);
-    let Endpoint { flow, health, disabled, previous, .. } = endpoint;
+    let Endpoint { flow, health, disabled, previous, filter, .. } = endpoint;
     tx.execute(
         PUT,
         params![
@@ -254,6 +269,7 @@ pub(super) fn put(tx: &mut Tx<'_>, endpoint: &Endpoint) -> rusqlite::Result<()> 
             health.held_until.map(|until| until.0),
             endpoint.created_at.0,
             endpoint.updated_at.0,
+            filter.as_ref().map(|filter| filter.as_str()),
         ],
     )?;
     Ok(())

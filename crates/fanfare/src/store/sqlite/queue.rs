@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use crate::model::filter::Subject;
 use crate::model::{
     Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Endpoint, EndpointId, Event, EventId,
     Health, LaneKey, Listeners, PARKED_MS, Record, Shape, Timestamp,
@@ -223,7 +224,9 @@ pub(super) fn accept(
         make_company(tx, company, now)?;
     }
     let listeners = tx.listeners(company, |db| read_listeners(db, company))?;
-    let hearing = listeners.of(event);
+    let payload = Subject::new(&event.payload);
+    let mut hearing = listeners.of(event);
+    hearing.retain(|endpoint| endpoint.wants(&payload));
     tx.prepare_cached(ADD_EVENT)?.execute(params![
         company.uuid(),
         event.id.uuid(),

@@ -9,7 +9,7 @@ use crate::model::{
     Attempt, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
     EventId, Flow, Headers, Health, PreviousSecret, SealedSecret, Shape, Timestamp, Timing,
 };
-use crate::store::rows::{read_outcome, read_subscriptions};
+use crate::store::rows::{read_filter, read_outcome, read_subscriptions};
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp(row.get(column)?))
@@ -30,7 +30,7 @@ fn damaged(what: &'static str) -> rusqlite::Error {
 
 pub(super) const ENDPOINT: &str = "company_id, id, url, secret, events, shape, max_retries, \
     disabled_at, disabled_reason, created_at, updated_at, previous_secret, previous_until, \
-    rate_limit, max_in_flight, ordering, coalesce_ms, operational, failing_since, held_until";
+    rate_limit, max_in_flight, ordering, coalesce_ms, operational, failing_since, held_until, filter";
 
 pub(super) fn endpoint(row: &Row<'_>) -> rusqlite::Result<Endpoint> {
     let url = row.get_ref(2)?.as_str()?;
@@ -47,6 +47,7 @@ pub(super) fn endpoint(row: &Row<'_>) -> rusqlite::Result<Endpoint> {
         previous: previous.map(|secret| PreviousSecret { secret: SealedSecret(secret), until }),
         events: read_subscriptions(row.get_ref(4)?.as_str()?)
             .ok_or_else(|| damaged("subscription"))?,
+        filter: read_filter(row.get_ref(20)?.as_str_or_null()?).ok_or_else(|| damaged("filter"))?,
         shape: shape(row, 5)?,
         max_retries: row.get(6)?,
         flow: Flow {

@@ -19,7 +19,8 @@ const TOUCH: &str = "
     on conflict do update set value = excluded.value";
 
 const SECRETS: &str = "
-    select company_id, id, secret from endpoints where id > ?1 order by id limit ?2";
+    select company_id, id, secret, previous_secret from endpoints where id > ?1
+    order by id limit ?2";
 
 const BURIED: &str = "
     select d.company_id, d.id, d.endpoint_id from endpoints e indexed by endpoints_deleted
@@ -121,9 +122,16 @@ impl Upkeep for Sqlite {
             let secrets = statement.query_map(params![after, limit], |row| {
                 let company = CompanyId::from_uuid(row.get(0)?);
                 let endpoint = EndpointId::from_uuid(row.get(1)?);
-                Ok((company, endpoint, SealedSecret(row.get(2)?)))
+                let both: [Option<Vec<u8>>; 2] = [row.get(2)?, row.get(3)?];
+                Ok((company, endpoint, both))
             })?;
-            secrets.collect()
+            let mut all = Vec::new();
+            for secrets in secrets {
+                let (company, endpoint, both) = secrets?;
+                let kept = both.into_iter().flatten().map(SealedSecret);
+                all.extend(kept.map(|sealed| (company, endpoint, sealed)));
+            }
+            Ok(all)
         })
         .await
     }

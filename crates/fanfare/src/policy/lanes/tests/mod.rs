@@ -50,6 +50,7 @@ fn endpoint(key: LaneKey) -> Endpoint {
         url: URL.clone(),
         secret: SealedSecret(Vec::new()),
         previous: None,
+        filter: None,
         events: Vec::new(),
         shape: Shape::default(),
         max_retries: 5,

@@ -1,74 +1,38 @@
 //! Signatures. One function for each scheme; each takes exactly the bytes that go on the wire.
 
-use std::fmt;
-use std::str::FromStr;
+mod ed25519;
+mod keys;
+mod secret;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
-/// What a Standard Webhooks secret begins with.
-const PREFIX: &str = "whsec_";
-/// Bounds of a secret's bytes, from the Standard Webhooks specification.
-const BYTES_MIN: usize = 24;
-const BYTES_MAX: usize = 64;
-
-/// A signing secret in the form `whsec_` + base64. Wiped from memory when dropped.
-#[derive(Clone)]
-pub struct Secret {
-    text: Zeroizing<String>,
-    bytes: Zeroizing<Vec<u8>>,
-}
-
-impl Secret {
-    /// The secret with these bytes.
-    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        let text = Zeroizing::new(format!("{PREFIX}{}", STANDARD.encode(bytes)));
-        Secret { text, bytes: Zeroizing::new(bytes.to_vec()) }
-    }
-
-    /// The secret in full, `whsec_` included.
-    pub fn reveal(&self) -> &str {
-        &self.text
-    }
-}
-
-impl FromStr for Secret {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("a secret is `{PREFIX}` and the base64 of {BYTES_MIN} to {BYTES_MAX} bytes");
-        let encoded = text.strip_prefix(PREFIX).ok_or_else(wrong)?;
-        let bytes = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| wrong())?);
-        if !(BYTES_MIN..=BYTES_MAX).contains(&bytes.len()) {
-            return Err(wrong());
-        }
-        Ok(Secret { text: Zeroizing::new(text.to_owned()), bytes })
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+pub use ed25519::{PublicKey, SigningKey};
+pub use keys::{Keys, Signers};
+pub use secret::Secret;
 
 /// The Standard Webhooks scheme: `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`, keyed
 /// with the bytes behind `whsec_`.
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 pub fn standard(secret: &Secret, id: &str, timestamp_secs: i64, body: &[u8]) -> String {
     let head = format!("{id}.{timestamp_secs}.");
-    format!("v1,{}", STANDARD.encode(hmac_sha256(&secret.bytes, &[head.as_bytes(), body])))
+    format!("v1,{}", STANDARD.encode(hmac_sha256(secret.bytes(), &[head.as_bytes(), body])))
+}
+
+/// The Standard Webhooks scheme for those who must not share a secret: `v1a,` and the base64 Ed25519
+/// signature of the same `id.timestamp.body`.
+pub fn asymmetric(key: &SigningKey, id: &str, timestamp_secs: i64, body: &[u8]) -> String {
+    let message = [format!("{id}.{timestamp_secs}.").as_bytes(), body].concat();
+    format!("v1a,{}", STANDARD.encode(key.sign(&message)))
 }
 
 /// W3Block's scheme: lower-case hex of the HMAC-SHA256 of the body, keyed with the UTF-8 bytes of
 /// the signature key as it is shown.
 pub fn w3block(secret: &Secret, body: &[u8]) -> String {
-    let mac = hmac_sha256(secret.text.as_bytes(), &[body]);
+    let mac = hmac_sha256(secret.reveal().as_bytes(), &[body]);
     mac.iter().fold(String::with_capacity(64), |mut hex, byte| {
         hex.push(char::from(HEX[usize::from(byte >> 4)]));
         hex.push(char::from(HEX[usize::from(byte & 15)]));
@@ -83,6 +47,21 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 pub fn verify(secret: &Secret, id: &str, timestamp_secs: i64, body: &[u8], header: &str) -> bool {
     let expected = standard(secret, id, timestamp_secs, body);
     header.split(' ').any(|given| given.as_bytes().ct_eq(expected.as_bytes()).into())
+}
+
+/// The same for the `v1a` signatures of the header.
+pub fn verify_asymmetric(
+    key: PublicKey,
+    id: &str,
+    timestamp_secs: i64,
+    body: &[u8],
+    header: &str,
+) -> bool {
+    let message = [format!("{id}.{timestamp_secs}.").as_bytes(), body].concat();
+    let signatures = header.split(' ').filter_map(|given| given.strip_prefix("v1a,"));
+    signatures
+        .filter_map(|encoded| STANDARD.decode(encoded).ok())
+        .any(|signature| key.verifies(&message, &signature))
 }
 
 fn hmac_sha256(key: &[u8], message: &[&[u8]]) -> [u8; 32] {
@@ -118,12 +97,19 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_never_shown_by_debug_and_malformed_ones_are_refused() {
-        let secret = Secret::from_bytes(&[7; 32]);
-        assert_eq!(format!("{secret:?}"), "***");
-        assert_eq!(secret.reveal().parse::<Secret>().unwrap().reveal(), secret.reveal());
-        for bad in ["", "whsec_", "whsec_!!", "whsec_c2hvcnQ=", &secret.reveal()[6..]] {
-            assert!(bad.parse::<Secret>().is_err(), "{bad}");
-        }
+    fn an_asymmetric_signature_belongs_to_one_message_and_one_key() {
+        let key = SigningKey::from_seed(&[7; 32]).unwrap();
+        let signature = asymmetric(&key, "msg_1", 1_614_265_330, b"{}");
+        let header = format!("v1,AAAA {signature}");
+        let verify = |key: &SigningKey, id, at, body, header: &str| {
+            verify_asymmetric(key.public(), id, at, body, header)
+        };
+        assert!(verify(&key, "msg_1", 1_614_265_330, b"{}", &header));
+        assert!(!verify(&key, "msg_2", 1_614_265_330, b"{}", &header));
+        assert!(!verify(&key, "msg_1", 1_614_265_331, b"{}", &header));
+        assert!(!verify(&key, "msg_1", 1_614_265_330, b"[]", &header));
+        assert!(!verify(&key, "msg_1", 1_614_265_330, b"{}", &header.replace("v1a", "v1")));
+        let other = SigningKey::from_seed(&[8; 32]).unwrap();
+        assert!(!verify(&other, "msg_1", 1_614_265_330, b"{}", &header));
     }
 }

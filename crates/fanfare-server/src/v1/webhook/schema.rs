@@ -1,0 +1,132 @@
+//! How the fields of endpoints are described.
+
+use fanfare::engine::{
+    COALESCE_DEFAULT, COALESCE_MAX, IN_FLIGHT_MAX, RATE_MAX, RETRIES_DEFAULT, RETRIES_MAX,
+    SUBSCRIPTIONS_MAX,
+};
+use fanfare::model::{Format, Ordering};
+use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, SchemaType, Type};
+
+use super::forms::{COALESCE, millis};
+
+fn retries() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .description(Some("Retries after the first attempt."))
+        .minimum(Some(0))
+        .maximum(Some(RETRIES_MAX))
+        .examples([RETRIES_DEFAULT])
+}
+
+pub(super) fn any_retries() -> Object {
+    retries().build()
+}
+
+pub(super) fn max_retries() -> Object {
+    retries().default(Some(RETRIES_DEFAULT.into())).build()
+}
+
+pub(super) fn any_format() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(
+            "What the body is: the payload itself, `{type, timestamp, data}`, W3Block's \
+             `{data, event, timestamp}`, or CloudEvents 1.0 in structured or binary mode.",
+        ))
+        .enum_values(Some(Format::ALL.map(|(_, name)| name)))
+}
+
+pub(super) fn format() -> Object {
+    any_format().default(Some(Format::default().as_str().into())).build()
+}
+
+pub(super) fn events() -> Array {
+    let subscription = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .max_length(Some(128))
+        .pattern(Some(r"^([A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(\.\*)?|\*)$"));
+    ArrayBuilder::new()
+        .items(subscription)
+        .description(Some(
+            "What to listen to: types, everything below a prefix (`order.*`), or everything (`*`).",
+        ))
+        .min_items(Some(1))
+        .max_items(Some(SUBSCRIPTIONS_MAX))
+        .examples([serde_json::json!(["ORDER_CREATED", "payment.*"])])
+        .build()
+}
+
+/// An object or null.
+pub(in crate::v1) fn filter() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .description(Some(
+            "Which of the events that it listens to, by their payloads: conditions on paths, all \
+             of which must hold. A value means equality; operators are `$eq`, `$ne`, `$gt`, \
+             `$gte`, `$lt`, `$lte`, `$in`, `$nin`, `$startsWith`, `$endsWith`, `$exists` and \
+             `$not`, and `$and`, `$or`, `$nor` and `$not` join filters. Null lets all through.",
+        ))
+        .examples([serde_json::json!(
+            {"customer.country": {"$in": ["BR", "PT"]}, "total": {"$gte": 100}}
+        )])
+        .build()
+}
+
+/// A whole number from 1, or null for no limit.
+fn limit(max: u32, description: &str) -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Integer, Type::Null]))
+        .description(Some(description))
+        .minimum(Some(1))
+        .maximum(Some(max))
+        .build()
+}
+
+pub(super) fn rate_limit() -> Object {
+    limit(RATE_MAX, "Requests a second at most; null for no limit.")
+}
+
+pub(super) fn max_in_flight() -> Object {
+    limit(IN_FLIGHT_MAX, "Requests in flight at most; null for the server's own limit.")
+}
+
+pub(super) fn any_ordering() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(
+            "What arrives one after the other, in the order in which it was accepted: nothing, \
+             the events of one `orderingKey`, or everything. Holds for later events.",
+        ))
+        .enum_values(Some(Ordering::ALL.map(|(_, name)| name)))
+}
+
+pub(super) fn ordering() -> Object {
+    any_ordering().default(Some(Ordering::default().as_str().into())).build()
+}
+
+pub(super) fn any_coalesce() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(
+            "Whether deliveries wait for newer ones of the same type and `orderingKey`, which are \
+             then sent instead of them. Holds for later events.",
+        ))
+        .enum_values(Some(COALESCE))
+}
+
+pub(super) fn coalesce() -> Object {
+    any_coalesce().default(Some("none".into())).build()
+}
+
+pub(super) fn coalesce_window() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .description(Some(
+            "How long deliveries wait for newer ones, in milliseconds. Given together with \
+             `coalesce: key`.",
+        ))
+        .minimum(Some(0))
+        .maximum(Some(millis(COALESCE_MAX)))
+        .default(Some(millis(COALESCE_DEFAULT).into()))
+        .build()
+}
