@@ -8,6 +8,7 @@ mod claims;
 mod endpoints;
 mod fanout;
 mod fixtures;
+mod health;
 mod histories;
 mod journeys;
 mod lists;
@@ -21,6 +22,7 @@ pub use claims::*;
 pub use endpoints::*;
 pub use fanout::*;
 pub use fixtures::{LEASE, NOW, accept_all, attempt, endpoint, event};
+pub use health::*;
 pub use histories::*;
 pub use journeys::*;
 pub use lists::*;
@@ -68,6 +70,15 @@ macro_rules! store_contract {
             a_late_result_counts_if_nobody_else_claimed
             a_held_delivery_still_takes_its_result
             a_batch_of_records_is_judged_one_by_one
+
+            a_probe_brings_forward_what_waits_for_a_retry
+            a_probe_takes_what_is_due_first
+            a_probe_is_counted_as_an_attempt_and_as_a_probe
+            a_result_brings_along_how_its_endpoint_does
+            an_endpoint_that_is_given_up_is_disabled_with_the_reason
+            notices_reach_the_operational_endpoints_that_listen
+            a_notice_that_nobody_hears_is_not_stored
+            operational_events_and_others_never_meet
 
             a_repeated_id_is_answered_the_same
             a_repeated_key_is_answered_the_same
@@ -144,6 +155,7 @@ mod tests {
             include_str!("claims.rs"),
             include_str!("endpoints.rs"),
             include_str!("fanout.rs"),
+            include_str!("health.rs"),
             include_str!("histories.rs"),
             include_str!("journeys.rs"),
             include_str!("lists.rs"),

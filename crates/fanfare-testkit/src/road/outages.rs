@@ -123,7 +123,7 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_with_the_reason(bench: 
     outage(bench, &shop).await;
     bench.emit_many(bench.company, 2).await;
     let day = Duration::from_hours(24);
-    bench.pass_slowly(day * 5 - MINUTE * 3, MINUTE * 10).await;
+    bench.pass_slowly(day * 5 - MINUTE * 3, MINUTE * 120).await;
     assert_eq!(bench.present(&shop).await.disabled, None);
     bench.pass_slowly(MINUTE * 3, SECOND * 10).await;
     let disabled = bench.present(&shop).await.disabled.unwrap();
@@ -133,7 +133,7 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_with_the_reason(bench: 
     assert_eq!((metrics.breakers_open.get(), metrics.disabled.get()), (0, 1));
 
     let sent = bench.network.count();
-    bench.pass_slowly(day, MINUTE * 10).await;
+    bench.pass_slowly(day, MINUTE * 120).await;
     assert_eq!(bench.network.count(), sent, "nothing is sent there any more");
     bench.network.always(Reply::Status(200));
     bench.enable(&shop).await;
