@@ -7,7 +7,7 @@ use crate::engine::finish::finish;
 use crate::engine::{Engine, World, dispatch};
 use crate::error::{Error, Result};
 use crate::model::{
-    Address, Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Disabled, Endpoint,
+    Address, Attempt, Company, CompanyId, DeliveryId, DeliveryList, Disabled, Endpoint,
     EndpointChange, EndpointId, EndpointList, Flow, Health, History, LaneKey, Page, Shape,
     Subscription,
 };
@@ -183,14 +183,6 @@ impl Engine {
     ) -> Result<Vec<History>> {
         Ok(self.world.store.deliveries_before(company, endpoint, before, limit).await?)
     }
-
-    /// Sends the event of a delivery to its endpoint again, as a new delivery with the same
-    /// `webhook-id`. The old one stays as it is.
-    pub async fn replay(&self, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
-        let world = &self.world;
-        world.refuse_while_draining()?;
-        finish(world, Arc::clone(world).replay(company, id)).await
-    }
 }
 
 impl World {
@@ -221,20 +213,6 @@ impl World {
         Ok(())
     }
 
-    async fn replay(self: Arc<Self>, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
-        let replayed = self.store.replay(company, id, self.clock.now()).await?;
-        let Some(replayed) = replayed else {
-            // It may be there still, and only its endpoint gone.
-            let old = self.store.delivery(company, id).await?;
-            return Err(old.map_or_else(
-                || Error::not_found("delivery", id),
-                |old| Error::not_found("endpoint", old.delivery.endpoint),
-            ));
-        };
-        self.look_into(LaneKey { company, endpoint: replayed.endpoint });
-        Ok(replayed)
-    }
-
     /// Tells the lanes what an endpoint has been changed to.
     pub(super) fn tell_lanes(self: &Arc<Self>, endpoint: Endpoint) {
         let now = self.clock.now();
@@ -243,7 +221,7 @@ impl World {
     }
 
     /// Notes that a lane may have something due in the store now.
-    fn look_into(&self, key: LaneKey) {
+    pub(super) fn look_into(&self, key: LaneKey) {
         let now = self.clock.now();
         self.decide(|lanes| lanes.stored(key, now));
     }

@@ -5,6 +5,7 @@ mod dispatch;
 mod emit;
 mod finish;
 mod manage;
+mod replay;
 mod secrets;
 mod upkeep;
 
@@ -29,6 +30,7 @@ use secrets::Secrets;
 
 pub use emit::{DEPTH_MAX, IDEMPOTENCY_KEY_MAX, NewEvent, check_json};
 pub use manage::{COMPANY_NAME_MAX, NewEndpoint, RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX};
+pub use replay::{NewReplay, REPLAY_COUNT_MAX, REPLAY_LIST_MAX, REPLAY_PACE_MAX};
 pub use upkeep::check;
 
 /// The delivery engine. Cloning it is cheap and gives another handle to the same engine.
@@ -94,6 +96,8 @@ struct World {
     wake: Notify,
     /// Rung when there may be something to tidy before the next round.
     tidy: Notify,
+    /// Rung when there is a new replay.
+    replays: Notify,
     /// Set once claims of an earlier process are void.
     started: AtomicBool,
     /// Set once nothing new is taken.
@@ -142,6 +146,7 @@ impl Engine {
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),
+            replays: Notify::new(),
             started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
@@ -162,6 +167,8 @@ impl Engine {
         world.tasks.spawn(async move { engine.dispatch().await });
         let engine = self.clone();
         world.tasks.spawn(async move { engine.keep_house().await });
+        let engine = self.clone();
+        world.tasks.spawn(async move { engine.work_off_replays().await });
         Ok(())
     }
 

@@ -47,8 +47,10 @@ impl Engine {
 async fn round(world: &World) -> store::Result<bool> {
     let now = world.clock.now();
     let buried = world.store.bury(now, SLICE).await?;
-    let expired = world.store.expire(now.minus(world.rules.retention), SLICE).await?;
-    Ok(buried + expired > 0)
+    let before = now.minus(world.rules.retention);
+    let expired = world.store.expire(before, SLICE).await?;
+    let forgotten = world.store.forget_replays(before, SLICE).await?;
+    Ok(buried + expired + forgotten > 0)
 }
 
 /// Proves the invariants of a store: its own, and, where the key is known, that every sealed secret

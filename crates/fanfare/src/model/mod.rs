@@ -7,6 +7,7 @@ mod event_type;
 mod headers;
 mod id;
 mod page;
+mod replay;
 mod time;
 
 pub use delivery::{
@@ -19,8 +20,9 @@ pub use endpoint::{
 pub use event::Event;
 pub use event_type::{CATALOGUE, EventType, Known, Subscription};
 pub use headers::Headers;
-pub use id::{CompanyId, DeliveryId, EndpointId, EventId};
+pub use id::{CompanyId, DeliveryId, EndpointId, EventId, ReplayId};
 pub use page::{
     DeliveryList, DeliverySort, EndpointList, EndpointSort, History, Order, Page, Window,
 };
+pub use replay::{Replay, Selection};
 pub use time::Timestamp;

@@ -15,6 +15,8 @@ mod migrate;
 mod owner;
 mod queue;
 mod record;
+mod repeats;
+mod replays;
 mod rows;
 mod transaction;
 mod upkeep;

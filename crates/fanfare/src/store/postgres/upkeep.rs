@@ -19,6 +19,9 @@ const TOUCH: &str = "
 const KEEP: &str = "insert into kept (name, value) values ($1, $2) on conflict do nothing";
 const KEPT: &str = "select value = $2 as same from kept where name = $1";
 
+/// No replay makes deliveries of events meanwhile: one that is removed here was seen to have none.
+const BEGIN_EXPIRE: &str = "begin; lock table replays in share mode";
+
 /// Ids tell when they were made, so old ones are those below one of that time. Companies one by
 /// one, because every index begins with them; what is held longer than history is kept is walked
 /// over.
@@ -68,6 +71,8 @@ const EXPIRE_UNHEARD: &str = "
         cross join lateral (
             select v.company_id, v.id from events v
             where v.company_id = c.company_id and v.deliveries = 0 and v.created_at < $1
+              and not exists (select from deliveries d
+                              where d.company_id = v.company_id and d.event_id = v.id)
             order by v.created_at limit $2) v
         limit $2),
     gone as (
@@ -140,7 +145,7 @@ impl Upkeep for Postgres {
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64> {
         let client = Transaction::on(self.database.writer().await?);
         let limit = i64::from(limit);
-        client.batch_execute("begin").await?;
+        client.batch_execute(BEGIN_EXPIRE).await?;
         let of_deliveries = client.prepare_cached(EXPIRE_DELIVERIES).await?;
         let gone =
             client.query(&of_deliveries, &[&DeliveryId::first_at(before).uuid(), &limit]).await?;

@@ -10,6 +10,8 @@ mod endpoints;
 mod history;
 mod lock;
 mod queue;
+mod repeats;
+mod replays;
 mod rows;
 mod upkeep;
 mod writer;

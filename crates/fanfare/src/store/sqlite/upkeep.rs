@@ -41,8 +41,10 @@ const EXPIRED: &str = "
     where company_id = ?1 and endpoint_id = ?2 and id < ?3 and state <> 0 order by id limit ?4";
 
 const UNHEARD: &str = "
-    select company_id, id from events indexed by events_unheard
-    where deliveries = 0 and created_at < ?1 limit ?2";
+    select company_id, id from events v indexed by events_unheard
+    where deliveries = 0 and created_at < ?1 and not exists (
+        select 1 from deliveries d where d.company_id = v.company_id and d.event_id = v.id)
+    limit ?2";
 
 const DROP_ATTEMPTS: &str = "delete from attempts where company_id = ?1 and delivery_id = ?2";
 const DROP_DELIVERY: &str = "delete from deliveries where company_id = ?1 and id = ?2";
@@ -208,15 +210,16 @@ fn drop_delivery(tx: &mut Tx<'_>, company: CompanyId, id: DeliveryId) -> rusqlit
     tx.prepare_cached(DROP_ATTEMPTS)?.execute([company_id, id.uuid()])?;
     tx.prepare_cached(DROP_DELIVERY)?.execute([company_id, id.uuid()])?;
     tx.count_out(LaneKey { company, endpoint: delivery.endpoint }, delivery.state);
-    let mut others = tx.prepare_cached(HAS_DELIVERIES)?;
-    let others: bool = others.query_row([company_id, event], |row| row.get(0))?;
-    if !others {
-        drop_event(tx, company_id, event)?;
-    }
+    drop_event(tx, company_id, event)?;
     Ok(true)
 }
 
+/// Removes an event that has no delivery. One that nobody heard may have some by a replay.
 fn drop_event(tx: &Tx<'_>, company: Uuid, event: Uuid) -> rusqlite::Result<()> {
+    let mut others = tx.prepare_cached(HAS_DELIVERIES)?;
+    if others.query_row([company, event], |row| row.get(0))? {
+        return Ok(());
+    }
     tx.prepare_cached(DROP_EVENT)?.execute([company, event])?;
     tx.prepare_cached(DROP_KEYS)?.execute([company, event])?;
     Ok(())
