@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+mod call;
 mod check;
 mod demo;
 mod emit;
 mod listen;
 mod openapi;
+mod replay;
 mod serve;
 mod token;
 
@@ -18,11 +20,12 @@ use crate::settings::markdown;
 type Entry = (fn() -> Command, fn(&ArgMatches) -> Result);
 
 /// Every command.
-const COMMANDS: [Entry; 8] = [
+const COMMANDS: [Entry; 9] = [
     (serve::command, serve::run),
     (demo::command, demo::run),
     (token::command, token::run),
     (emit::command, emit::run),
+    (replay::command, replay::run),
     (listen::command, listen::run),
     (check::command, check::run),
     (openapi::command, openapi::run),

@@ -168,6 +168,7 @@ impl From<fanfare::Error> for ApiError {
                     "endpoint" => "endpoint_not_found",
                     "delivery" => "delivery_not_found",
                     "company" => "company_not_found",
+                    "replay" => "replay_not_found",
                     _ => "not_found",
                 };
                 ApiError::new(StatusCode::NOT_FOUND, code, text)
@@ -176,6 +177,7 @@ impl From<fanfare::Error> for ApiError {
                 let code = if what == "id" { "id_conflict" } else { "idempotency_key_conflict" };
                 ApiError::new(StatusCode::CONFLICT, code, text)
             }
+            Error::PayloadExpired => ApiError::new(StatusCode::GONE, "payload_expired", text),
             Error::Draining => ApiError::later("draining", text, 5),
             Error::Unavailable(StoreError::Full(cause)) => {
                 tracing::warn!(error = %cause, "the disk is full");

@@ -2,6 +2,7 @@
 //! names everything that is wrong.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -144,13 +145,20 @@ impl Form {
         }
     }
 
-    /// How often to retry. JSON has one kind of number, so 5.0 is 5.
+    /// How often to retry.
     pub(crate) fn retries(&mut self, name: &str) -> Option<u32> {
+        self.whole(name, 0..=RETRIES_MAX)
+    }
+
+    /// A whole number in this range. JSON has one kind of number, so 5.0 is 5.
+    pub(crate) fn whole(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let value = self.take(name)?;
-        let number = value.as_f64().filter(|number| number.fract() == 0.0);
-        let found = (0..=RETRIES_MAX).find(|retries| number == Some(f64::from(*retries)));
+        // Zero has two signs, of which text shows one.
+        let number = value.as_f64().map(|number| (number + 0.0).to_string());
+        let found = number.and_then(|text| text.parse().ok()).filter(|found| range.contains(found));
         found.or_else(|| {
-            self.refuse(name, format!("must be a whole number from 0 to {RETRIES_MAX}"))
+            let (least, most) = range.into_inner();
+            self.refuse(name, format!("must be a whole number from {least} to {most}"))
         })
     }
 
@@ -159,6 +167,16 @@ impl Form {
         if self.fields.get(name).is_none_or(Value::is_null) {
             self.wrong(name, "is required");
         }
+    }
+
+    /// Is there a field of this name?
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// Leaves a field alone about which enough was said.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.fields.remove(name);
     }
 
     /// Notes every field that was not taken: nobody should believe that it has an effect.

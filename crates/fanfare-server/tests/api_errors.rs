@@ -33,6 +33,10 @@ fn guarded() -> Vec<(&'static str, String)> {
         ("GET", v1("/endpoints/ID/deliveries")),
         ("GET", v1("/deliveries/ID")),
         ("POST", v1("/deliveries/ID/replay")),
+        ("GET", v1("/replays")),
+        ("POST", v1("/replays")),
+        ("GET", v1("/replays/ID")),
+        ("POST", v1("/replays/ID/cancel")),
         ("GET", w3block("")),
         ("POST", w3block("")),
         ("GET", w3block("/ID")),
@@ -49,6 +53,7 @@ fn guarded() -> Vec<(&'static str, String)> {
 fn fitting(method: &str, path: &str) -> String {
     let body = match (method, path) {
         ("PUT", _) => json!({"name": "x"}),
+        ("POST", path) if path.ends_with("/replays") => json!({"deliveries": [NOBODY]}),
         (_, path) if path.ends_with("/events") => json!({"type": "a", "data": 1}),
         ("POST", path) if path.starts_with("/v1") => json!({"url": URL, "events": ["*"]}),
         ("PATCH" | "POST", path) if path.starts_with("/admin") => json!({"webhookUrl": URL}),

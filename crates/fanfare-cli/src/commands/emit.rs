@@ -1,26 +1,15 @@
 //! `fanfare emit`: one event through a running server, with a token signed here.
 
 use std::io::Read;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Arg, ArgMatches, Command};
 use fanfare::engine::check_json;
-use fanfare::model::{Answer, CompanyId, EventType, Outcome};
-use fanfare::send::{GuardPolicy, HttpTransport, Request, Transport};
-use hyper::Method;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use url::{Host, Url};
+use fanfare::model::EventType;
 
-use super::token;
+use super::{call, token};
 use crate::failure::{Failure, Result};
-use crate::server::nearest;
-use crate::settings::{Settings, flags};
-use crate::{keys, out, runtime};
-
-/// How long the server may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use crate::settings::flags;
 
 pub(super) fn command() -> Command {
     Command::new("emit")
@@ -34,36 +23,17 @@ pub(super) fn command() -> Command {
                 .help("The payload; `-` reads it from the standard input, `@FILE` from a file"),
         )
         .arg(token::company())
-        .arg(
-            Arg::new("server")
-                .long("server")
-                .value_name("URL")
-                .help("Where the server is [default: the address of the setting `listen`]"),
-        )
-        .args(flags(|setting| setting == "listen" || token::SETTINGS.contains(&setting)))
+        .arg(call::server())
+        .args(flags(call::needs))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result {
-    let settings = Settings::load(matches)?;
-    let company = token::company_of(matches)?;
+    // What was not meant so is told before the server is looked for.
     let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
     let event_type = text("type").parse();
     let event_type = event_type.map_err(|reason| Failure::Usage(format!("TYPE: {reason}")))?;
     let payload = payload(text("json"))?;
-    let url = events_url(text("server"), settings.listen, company)?;
-    let secret = keys::jwt_secret(&settings)?;
-    let token = token::sign(&token::grant(&settings, &secret, company))?;
-
-    let transport = HttpTransport::new(reaching(&url)?, TIMEOUT);
-    let request = Request {
-        company,
-        method: Method::POST,
-        url: url.clone(),
-        headers: headers(&token)?,
-        body: body(&event_type, &payload),
-    };
-    let outcome = runtime::on_one_thread(async { Ok(transport.send(request).await) })?;
-    report(&url, outcome)
+    call::post(matches, "events", body(&event_type, &payload))
 }
 
 /// The payload as it was meant: itself, from a file, or from the standard input.
@@ -84,78 +54,7 @@ fn payload(given: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where events of `company` go.
-fn events_url(server: &str, listen: SocketAddr, company: CompanyId) -> Result<Url> {
-    let base = match server {
-        "" => format!("http://{}", nearest(listen)),
-        given => given.to_owned(),
-    };
-    let wrong =
-        || Failure::Usage(format!("--server: `{base}` is not a URL such as https://hooks.shop"));
-    let parsed = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let mut url = parsed.ok_or_else(wrong)?;
-    url.set_query(None);
-    url.set_fragment(None);
-    url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend([
-        "v1",
-        "companies",
-        &company.to_string(),
-        "events",
-    ]);
-    Ok(url)
-}
-
-/// Lets the server be reached wherever it is: whoever named it knows the machine.
-fn reaching(url: &Url) -> Result<GuardPolicy> {
-    let port = url.port_or_known_default().unwrap_or_default();
-    let wrong = |reason| Failure::Usage(format!("--server: {reason}"));
-    let network = |any: &str| format!("{any}/0:{port}").parse().map_err(wrong);
-    let named = match url.host() {
-        Some(Host::Domain(name)) => Some(format!("{name}:{port}").parse().map_err(wrong)?),
-        _ => None,
-    };
-    Ok(GuardPolicy {
-        allow_http: true,
-        allow_networks: vec![network("0.0.0.0")?, network("[::]")?],
-        allow_hosts: named.into_iter().collect(),
-    })
-}
-
-fn headers(token: &str) -> Result<HeaderMap> {
-    let bearer = HeaderValue::try_from(format!("Bearer {token}"));
-    let bearer = bearer.map_err(|error| Failure::Failed(error.to_string()))?;
-    let json = HeaderValue::from_static("application/json");
-    Ok([(AUTHORIZATION, bearer), (CONTENT_TYPE, json)].into_iter().collect())
-}
-
 fn body(event_type: &EventType, payload: &[u8]) -> Bytes {
     let head = format!(r#"{{"type":"{event_type}","data":"#);
     Bytes::from([head.as_bytes(), payload, b"}"].concat())
-}
-
-fn report(url: &Url, outcome: Outcome) -> Result {
-    let answer = match outcome {
-        Outcome::Answered(answer) => answer,
-        Outcome::NoAnswer { reason } => {
-            return Err(Failure::Failed(format!("{url} does not answer: {reason}")));
-        }
-    };
-    if (200..300).contains(&answer.status) {
-        return out::answer(&out::tame(String::from_utf8_lossy(&answer.body).trim_end()));
-    }
-    let words = out::tame(&words(&answer));
-    Err(Failure::Failed(format!("{url} answered {}: {words}", answer.status)))
-}
-
-/// The server's own words, where they are.
-fn words(answer: &Answer) -> String {
-    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    match &body["message"] {
-        serde_json::Value::String(message) => message.clone(),
-        serde_json::Value::Array(messages) => {
-            let messages: Vec<&str> = messages.iter().filter_map(|m| m.as_str()).collect();
-            messages.join("; ")
-        }
-        _ => String::from_utf8_lossy(&answer.body).into_owned(),
-    }
 }

@@ -8,4 +8,6 @@ mod delivery;
 mod dto;
 pub(crate) mod endpoints;
 pub(crate) mod events;
+mod replay;
+pub(crate) mod replays;
 mod webhook;

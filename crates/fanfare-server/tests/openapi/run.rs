@@ -22,6 +22,7 @@ struct Stage {
     schemas: Value,
     endpoint: String,
     delivery: String,
+    replay: String,
 }
 
 impl Stage {
@@ -29,8 +30,8 @@ impl Stage {
         let bench = Bench::new().await;
         let runner = TestRunner::deterministic();
         let schemas = ours()["components"]["schemas"].clone();
-        let (endpoint, delivery) = (String::new(), String::new());
-        let mut stage = Stage { bench, runner, schemas, endpoint, delivery };
+        let [endpoint, delivery, replay] = [const { String::new() }; 3];
+        let mut stage = Stage { bench, runner, schemas, endpoint, delivery, replay };
         stage.make_endpoint().await;
         stage
     }
@@ -43,6 +44,9 @@ impl Stage {
         let path = v1(&format!("/endpoints/{}/deliveries", self.endpoint));
         let page = self.bench.until(&path, |page| page["items"][0]["success"] == true).await;
         self.delivery = text(&page["items"][0], "id").to_owned();
+        let body = json!({"deliveries": [self.delivery]});
+        let replay = self.bench.post(&v1("/replays"), &body).await.expect(202);
+        self.replay = text(&replay, "id").to_owned();
     }
 
     fn draw<T>(&mut self, strategy: &(impl Strategy<Value = T> + ?Sized)) -> T {
@@ -64,6 +68,7 @@ impl Stage {
             return Some(match name {
                 "companyId" => COMPANY.to_owned(),
                 "endpointId" | "configurationId" => self.endpoint.clone(),
+                "replayId" => self.replay.clone(),
                 _ => self.delivery.clone(),
             });
         }
@@ -98,7 +103,10 @@ impl Stage {
         request = request.header("authorization", format!("Bearer {token}"));
         request = request.uri(format!("{path}?{}", query.join("&")));
         let body = &is["requestBody"]["content"]["application/json"]["schema"];
-        let body = if body.is_null() { json!({}) } else { self.some(body, fitting) };
+        let mut body = if body.is_null() { json!({}) } else { self.some(body, fitting) };
+        if fitting && !body["endpointId"].is_null() {
+            body["endpointId"] = json!(self.endpoint);
+        }
         self.bench.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 

@@ -9,6 +9,7 @@ mod bench;
 mod deaths;
 mod network;
 mod pulse;
+mod replays;
 mod retries;
 mod sequence;
 mod shares;
@@ -25,6 +26,7 @@ pub use arrivals::*;
 pub use bench::{Bench, DELAYS, LEASE, PAYLOAD, START, SWEEP, event, switched, to_url};
 pub use deaths::*;
 pub use network::{Network, Reply, Sent};
+pub use replays::*;
 pub use retries::*;
 pub use sequence::*;
 pub use shares::*;
@@ -70,6 +72,13 @@ macro_rules! road {
             a_claim_on_its_way_goes_by_what_its_endpoint_is_now
             deleting_an_endpoint_fails_what_waits
             a_replay_has_the_same_id_and_is_marked
+
+            a_double_click_sends_once
+            a_crash_in_the_middle_of_a_replay_doubles_nothing
+            a_paced_replay_is_sent_at_its_pace_until_it_is_cancelled
+            an_endpoint_registered_later_hears_what_happened_before
+            two_replays_of_the_same_failures_send_each_once
+            a_drained_engine_makes_no_more_of_a_replay
 
             a_drained_engine_ends_what_is_in_flight_and_nothing_is_sent_twice
             a_stop_cuts_what_outlasts_its_grace
@@ -122,6 +131,7 @@ mod tests {
             include_str!("retries.rs"),
             include_str!("switches.rs"),
             include_str!("deaths.rs"),
+            include_str!("replays.rs"),
             include_str!("shares.rs"),
             include_str!("troubles.rs"),
             include_str!("sequence.rs"),
