@@ -57,3 +57,31 @@ alter table attempts
 
 -- Events by time, as long as they can be sent again. One whose payload has expired has an empty one.
 create index events_sendable on events (company_id, created_at, id) where payload <> '';
+
+-- What a replay of many made. Without replay_of it tells an endpoint of an event that it had not
+-- heard of: it counts as a replay all the same.
+alter table deliveries add column replay_id uuid;
+-- What failed, so that a replay need not look at what did not.
+create index deliveries_failed on deliveries (company_id, id, updated_at) where state = 2;
+
+-- Replays of many, made in slices.
+create table replays (
+    company_id  uuid    not null,
+    id          uuid    not null,
+    selection   text    not null,  -- JSON: what to send again
+    digest      bytea   not null,  -- of the call, so that a double click is one
+    key         bytea,             -- the caller's Idempotency-Key
+    per_second  integer,           -- the pace; null: at once
+    next_due_us bigint  not null,  -- when the next one may fall due, in microseconds
+    found       bigint  not null,  -- looked at so far
+    made        bigint  not null,  -- deliveries made so far
+    place_at    bigint  not null,  -- how far it got: a number in a list or a time,
+    place_id    uuid    not null,  -- and an id
+    created_at  bigint  not null,
+    finished_at bigint,
+    cancelled   boolean not null default false,
+    primary key (company_id, id)
+);
+create index replays_unfinished on replays (company_id, id) where finished_at is null;
+create index replays_by_digest on replays (company_id, digest, id);
+create unique index replays_by_key on replays (company_id, key) where key is not null;

@@ -54,3 +54,31 @@ alter table attempts add column probe integer not null default 0;
 
 -- Events by time, as long as they can be sent again. One whose payload has expired has an empty one.
 create index events_sendable on events (company_id, created_at, id) where payload <> x'';
+
+-- What a replay of many made. Without replay_of it tells an endpoint of an event that it had not
+-- heard of: it counts as a replay all the same.
+alter table deliveries add column replay_id blob;
+-- What failed, so that a replay need not look at what did not.
+create index deliveries_failed on deliveries (company_id, id, updated_at) where state = 2;
+
+-- Replays of many, made in slices.
+create table replays (
+    company_id  blob not null,
+    id          blob not null,
+    selection   text not null,     -- JSON: what to send again
+    digest      blob not null,     -- of the call, so that a double click is one
+    key         text,              -- the caller's Idempotency-Key
+    per_second  integer,           -- the pace; null: at once
+    next_due_us integer not null,  -- when the next one may fall due, in microseconds
+    found       integer not null,  -- looked at so far
+    made        integer not null,  -- deliveries made so far
+    place_at    integer not null,  -- how far it got: a number in a list or a time,
+    place_id    blob not null,     -- and an id
+    created_at  integer not null,
+    finished_at integer,
+    cancelled   integer not null default 0,
+    primary key (company_id, id)
+) strict, without rowid;
+create index replays_unfinished on replays (company_id, id) where finished_at is null;
+create index replays_by_digest on replays (company_id, digest, id);
+create unique index replays_by_key on replays (company_id, key) where key is not null;

@@ -7,6 +7,7 @@ mod emit;
 mod explain;
 mod listen;
 mod openapi;
+mod replay;
 mod serve;
 mod token;
 
@@ -20,12 +21,13 @@ use crate::settings::markdown;
 type Entry = (fn() -> Command, fn(&ArgMatches) -> Result);
 
 /// Every command.
-const COMMANDS: [Entry; 9] = [
+const COMMANDS: [Entry; 10] = [
     (serve::command, serve::run),
     (demo::command, demo::run),
     (token::command, token::run),
     (emit::command, emit::run),
     (explain::command, explain::run),
+    (replay::command, replay::run),
     (listen::command, listen::run),
     (check::command, check::run),
     (openapi::command, openapi::run),

@@ -52,6 +52,14 @@ async fn what_is_emitted_arrives_at_a_listener_that_verifies_it() {
     let line = stranger.line("order.created").await;
     assert!(line.ends_with("no --secret was given"), "{line}");
 
+    let replay = ["replay", "--company", &shop.company, "--server", &url, "--type", "order.*"];
+    let count = [&replay[..], &["--from", "2020-01-01T00:00:00Z", "--dry-run"]].concat();
+    let counted = fanfare(&dir).run(&count).await;
+    assert_eq!(counted.code, 0, "{}", counted.stderr);
+    assert!(counted.stdout.contains("\"capped\":false"), "{}", counted.stdout);
+    let nothing = fanfare(&dir).run(&replay).await;
+    assert_eq!(nothing.code, 2, "{}", nothing.stderr);
+
     let file = dir.path().join("payload.json");
     std::fs::write(&file, "[1.10]").unwrap();
     let at_file = format!("@{}", file.display());

@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use fanfare::model::{CompanyId, DeliveryId, EndpointId, EventId};
+use fanfare::model::{CompanyId, DeliveryId, EndpointId, EventId, ReplayId};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -39,6 +39,11 @@ impl Authorized {
     /// The id of an event in the path.
     pub(crate) fn event(&self, name: &str) -> Result<EventId> {
         self.id(name).map(EventId::from_uuid)
+    }
+
+    /// The id of a replay in the path.
+    pub(crate) fn replay(&self, name: &str) -> Result<ReplayId> {
+        self.id(name).map(ReplayId::from_uuid)
     }
 
     fn id(&self, name: &str) -> Result<Uuid> {

@@ -60,7 +60,7 @@ pub fn router(app: App) -> Router {
 }
 
 fn native() -> Router<App> {
-    use v1::{companies, deliveries, endpoints, events, explain, keys, matching};
+    use v1::{companies, deliveries, endpoints, events, explain, keys, matching, replays};
     Router::new()
         .route("/v1/companies/{companyId}", get(companies::show).put(companies::name))
         .route("/v1/companies/{companyId}/events", post(events::emit))
@@ -86,6 +86,9 @@ fn native() -> Router<App> {
         .route("/v1/companies/{companyId}/endpoints/{endpointId}/deliveries", get(deliveries::list))
         .route("/v1/companies/{companyId}/deliveries/{deliveryId}", get(deliveries::show))
         .route("/v1/companies/{companyId}/deliveries/{deliveryId}/replay", post(deliveries::replay))
+        .route("/v1/companies/{companyId}/replays", get(replays::list).post(replays::start))
+        .route("/v1/companies/{companyId}/replays/{replayId}", get(replays::show))
+        .route("/v1/companies/{companyId}/replays/{replayId}/cancel", post(replays::cancel))
 }
 
 /// W3Block's eight operations.

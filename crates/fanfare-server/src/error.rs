@@ -169,6 +169,7 @@ impl From<fanfare::Error> for ApiError {
                     "event" => "event_not_found",
                     "delivery" => "delivery_not_found",
                     "company" => "company_not_found",
+                    "replay" => "replay_not_found",
                     _ => "not_found",
                 };
                 ApiError::new(StatusCode::NOT_FOUND, code, text)
@@ -180,6 +181,7 @@ impl From<fanfare::Error> for ApiError {
             Error::RotationUnderWay { .. } => {
                 ApiError::new(StatusCode::CONFLICT, "rotation_under_way", text)
             }
+            Error::PayloadExpired => ApiError::new(StatusCode::GONE, "payload_expired", text),
             Error::Draining => ApiError::later("draining", text, 5),
             Error::Unavailable(StoreError::Full(cause)) => {
                 tracing::warn!(error = %cause, "the disk is full");

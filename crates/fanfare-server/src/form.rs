@@ -216,6 +216,16 @@ impl Form {
         }
     }
 
+    /// Is there a field of this name?
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// Leaves a field alone about which enough was said.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.fields.remove(name);
+    }
+
     /// Notes every field that was not taken: nobody should believe that it has an effect.
     pub(crate) fn refuse_the_rest(&mut self, known: &str) {
         for name in std::mem::take(&mut self.fields).into_iter().map(|(name, _)| name) {

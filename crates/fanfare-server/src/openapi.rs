@@ -57,6 +57,10 @@ pub(crate) fn text() -> &'static str {
         v1::deliveries::list,
         v1::deliveries::show,
         v1::deliveries::replay,
+        v1::replays::start,
+        v1::replays::list,
+        v1::replays::show,
+        v1::replays::cancel,
         v1::companies::show,
         v1::companies::name,
         w3block::configurations::list,
@@ -134,9 +138,10 @@ fn complete(path: &str, operation: &mut Operation) {
     let applies = |status: u16| match status {
         400 => of_company || is("listWebhookKeys"),
         401 | 403 => of_company,
-        404 => ids.len() > 1 || is("getCompany"),
+        404 => ids.len() > 1 || is("getCompany") || is("startReplay"),
         408 | 413 => has_body,
-        409 => is("emitEvent") || is("rotateSecret"),
+        409 => is("emitEvent") || is("rotateSecret") || is("startReplay"),
+        410 => is("replayDelivery"),
         _ => of_company || is("ready") || is("listWebhookKeys"),
     };
     let w3block = operation.tags.iter().flatten().any(|tag| tag == W3BLOCK);
@@ -154,13 +159,14 @@ fn complete(path: &str, operation: &mut Operation) {
 }
 
 /// What may be refused, and why.
-const REFUSALS: [(u16, &str); 8] = [
+const REFUSALS: [(u16, &str); 9] = [
     (400, "Something in the request can never work; `message` names it."),
     (401, "No token, one that is not valid, or one without a role that administers."),
     (403, "The token is for another company."),
     (404, "There is no such thing, or it belongs to another company."),
     (408, "The body took too long to arrive."),
-    (409, "The id or the Idempotency-Key was used before for another event."),
+    (409, "The id or the Idempotency-Key was used before for something else."),
+    (410, "The event's payload has expired, so it cannot be sent again."),
     (413, "The body is too large."),
     (
         503,

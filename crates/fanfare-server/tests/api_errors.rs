@@ -35,6 +35,10 @@ fn guarded() -> Vec<(&'static str, String)> {
         ("GET", v1("/endpoints/ID/deliveries")),
         ("GET", v1("/deliveries/ID")),
         ("POST", v1("/deliveries/ID/replay")),
+        ("GET", v1("/replays")),
+        ("POST", v1("/replays")),
+        ("GET", v1("/replays/ID")),
+        ("POST", v1("/replays/ID/cancel")),
         ("GET", w3block("")),
         ("POST", w3block("")),
         ("GET", w3block("/ID")),
@@ -51,6 +55,7 @@ fn guarded() -> Vec<(&'static str, String)> {
 fn fitting(method: &str, path: &str) -> String {
     let body = match (method, path) {
         ("PUT", _) => json!({"name": "x"}),
+        ("POST", path) if path.ends_with("/replays") => json!({"deliveries": [NOBODY]}),
         (_, path) if path.ends_with("/events") || path.ends_with("/match") => {
             json!({"type": "a", "data": 1})
         }

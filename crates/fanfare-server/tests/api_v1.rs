@@ -267,6 +267,7 @@ async fn a_delivery_is_commercios_and_shows_every_attempt() {
         "lastAttemptAt",
         "nextAttemptAt",
         "payload",
+        "replayId",
         "replayOf",
         "state",
         "statusCode",
@@ -301,7 +302,7 @@ async fn a_delivery_is_commercios_and_shows_every_attempt() {
     assert_eq!(history[0]["error"], "timeout: 15 s");
     assert_eq!(history[1]["responseBody"], "no");
     assert_eq!(history[2]["requestHeaders"]["webhook-id"], event["id"]);
-    let mut summary = details;
+    let mut summary = details.clone();
     summary.as_object_mut().unwrap().remove("history");
     assert_eq!(summary, sent);
 }
@@ -451,4 +452,108 @@ async fn metrics_count_and_say_how_old_the_oldest_due_delivery_is() {
         assert!(text.contains(line), "{line} in {text}");
     }
     assert!(!text.contains("whsec_"));
+}
+
+/// A replay, once it has ended.
+async fn ended(bench: &Bench, replay: &Value) -> Value {
+    let path = v1(&format!("/replays/{}", text(replay, "id")));
+    bench.until(&path, |replay| replay["state"] == "finished").await
+}
+
+#[tokio::test]
+async fn what_failed_is_replayed_once_and_marked() {
+    let bench = Bench::answering(vec![answered(500, "no")]).await;
+    let body = json!({"url": URL, "events": ["*"], "maxRetries": 0});
+    let made = bench.post(&v1("/endpoints"), &body).await.expect(201);
+    emit(&bench, "order.created").await;
+    let old = delivery(&bench, &made, |sent| sent["state"] == "failed").await;
+    let selection = json!({"failedSince": "2025-07-05T00:00:00.000Z", "type": "order.*",
+        "endpointId": made["id"]});
+    let mut dry_run = selection.clone();
+    dry_run["dryRun"] = json!(true);
+    let count = bench.post(&v1("/replays"), &dry_run).await.expect(200);
+    assert_eq!(count, json!({"count": 1, "skipped": 0, "capped": false}));
+
+    let replay = bench.post(&v1("/replays"), &selection).await.expect(202);
+    assert_eq!(replay["selection"], selection);
+    assert_eq!((&replay["state"], &replay["perSecond"]), (&json!("running"), &Value::Null));
+    let again = bench.post(&v1("/replays"), &selection).await.expect(202);
+    assert_eq!(again["id"], replay["id"]);
+    let replay = ended(&bench, &replay).await;
+    let numbers = [&replay["found"], &replay["made"], &replay["skipped"]];
+    assert_eq!(numbers, [&json!(1), &json!(1), &json!(0)]);
+    assert_is_time(&replay["finishedAt"]);
+    let new = delivery(&bench, &made, |sent| sent["success"] == true).await;
+    assert_eq!((&new["replayOf"], &new["replayId"]), (&old["id"], &replay["id"]));
+    let count = bench.post(&v1("/replays"), &dry_run).await.expect(200);
+    assert_eq!(count["count"], 0);
+    let path = v1(&format!("/replays/{}/cancel", text(&replay, "id")));
+    assert_eq!(bench.call("POST", &path, "").await.expect(200), replay, "it had ended");
+}
+
+#[tokio::test]
+async fn an_endpoint_registered_later_is_told_and_replays_are_listed() {
+    let bench = Bench::new().await;
+    emit(&bench, "order.created").await;
+    let made = register(&bench, &["order.*"]).await;
+    let selection = json!({"type": "*", "from": "2025-07-05T00:00:00Z", "endpointId": made["id"],
+        "perSecond": 5});
+    let first = bench.post(&v1("/replays"), &selection).await.expect(202);
+    ended(&bench, &first).await;
+    let told = delivery(&bench, &made, |sent| sent["success"] == true).await;
+    assert_eq!((&told["replayOf"], &told["replayId"]), (&Value::Null, &first["id"]));
+    let second = json!({"deliveries": [told["id"], NOBODY, told["id"]]});
+    let second = bench.post(&v1("/replays"), &second).await.expect(202);
+    let second = ended(&bench, &second).await;
+    assert_eq!(second["selection"], json!({"deliveries": [told["id"], NOBODY]}));
+    assert_eq!((&second["made"], &second["skipped"]), (&json!(1), &json!(1)));
+    let page = bench.get(&v1("/replays?limit=1")).await.expect(200);
+    assert_eq!((&page["items"], &page["next"]), (&json!([second]), &second["id"]));
+    let after = format!("/replays?after={}", text(&second, "id"));
+    let page = bench.get(&v1(&after)).await.expect(200);
+    assert_eq!((&page["items"][0]["id"], &page["next"]), (&first["id"], &Value::Null));
+}
+
+#[tokio::test]
+async fn a_replays_key_is_for_one_call() {
+    let bench = Bench::new().await;
+    let call = async |body: Value| {
+        let request = Request::post(v1("/replays"))
+            .header("authorization", format!("Bearer {}", bench.token(COMPANY, "admin")))
+            .header("idempotency-key", "k");
+        bench.send(request.body(body.to_string().into()).unwrap()).await
+    };
+    let body = json!({"failedSince": "2025-07-05T00:00:00Z"});
+    let first = call(body.clone()).await.expect(202);
+    bench.pass(Duration::from_hours(1));
+    assert_eq!(call(body).await.expect(202)["id"], first["id"]);
+    let (status, code, _) = call(json!({"deliveries": [NOBODY]})).await.error();
+    assert_eq!((status, code.as_str()), (409, "idempotency_key_conflict"));
+}
+
+#[tokio::test]
+async fn a_replay_that_cannot_be_says_what_is_wrong() {
+    let bench = Bench::new().await;
+    let time = "2025-07-05T00:00:00Z";
+    let many = vec![NOBODY; 1001];
+    for (body, named) in [
+        (json!({}), "failedSince"),
+        (json!({"deliveries": [NOBODY], "from": time}), "one of"),
+        (json!({"deliveries": []}), "deliveries: must name 1 to 1000"),
+        (json!({"deliveries": many}), "deliveries: must name 1 to 1000"),
+        (json!({"deliveries": ["7"]}), "deliveries[0]: must be a UUID"),
+        (json!({"deliveries": [NOBODY], "type": "*"}), "type: does not go with `deliveries`"),
+        (json!({"failedSince": "yesterday"}), "failedSince: must be a time such as"),
+        (json!({"failedSince": time, "to": time}), "to: does not go with `failedSince`"),
+        (json!({"from": time}), "type: is required"),
+        (json!({"type": "*", "from": time, "to": time}), "to: must be later"),
+        (json!({"failedSince": time, "perSecond": 0}), "perSecond: must be a whole number"),
+        (json!({"failedSince": time, "since": time}), "since: is not a field here"),
+    ] {
+        let (status, _, message) = bench.post(&v1("/replays"), &body).await.error();
+        assert!(status == 400 && message.contains(named), "{body}: {message}");
+    }
+    let unknown = json!({"failedSince": time, "endpointId": NOBODY});
+    let (status, code, _) = bench.post(&v1("/replays"), &unknown).await.error();
+    assert_eq!((status, code.as_str()), (404, "endpoint_not_found"));
 }

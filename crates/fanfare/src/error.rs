@@ -28,13 +28,14 @@ pub enum Error {
     /// The thing named does not exist, or belongs to another company.
     #[error("no {kind} with id {id}")]
     NotFound {
-        /// `endpoint`, `event`, `delivery`, `company`.
+        /// `endpoint`, `event`, `delivery`, `replay`, `company`.
         kind: &'static str,
         /// The id as given.
         id: String,
     },
-    /// Another event was accepted before under the same id or idempotency key.
-    #[error("{what} was used before for another event")]
+    /// Another event was accepted, or another replay asked for, under the same id or idempotency
+    /// key before.
+    #[error("{what} was used before for something else")]
     Conflict {
         /// `id` or `Idempotency-Key`.
         what: &'static str,
@@ -48,6 +49,9 @@ pub enum Error {
         /// Until when.
         until: String,
     },
+    /// The payload of an old event is not kept any more, so that it cannot be sent again.
+    #[error("the event's payload has expired, so it cannot be sent again")]
+    PayloadExpired,
     /// The engine is stopping and takes nothing new.
     #[error("the server is shutting down; try again in a moment")]
     Draining,

@@ -67,6 +67,13 @@ pub(super) fn ask(matches: &ArgMatches, question: Question<'_>) -> Result<(Url, 
     }
 }
 
+/// Asks, and prints the answer as it is.
+pub(super) fn print(matches: &ArgMatches, question: Question<'_>) -> Result {
+    let (url, answer) = ask(matches, question)?;
+    let granted = granted(&url, answer)?;
+    out::answer(&out::tame(String::from_utf8_lossy(&granted).trim_end()))
+}
+
 /// The body of an answer that says yes.
 pub(super) fn granted(url: &Url, answer: Answer) -> Result<Bytes> {
     if (200..300).contains(&answer.status) {

@@ -10,7 +10,6 @@ use hyper::Method;
 
 use super::ask::{self, Question};
 use crate::failure::{Failure, Result};
-use crate::out;
 
 pub(super) fn command() -> Command {
     Command::new("emit")
@@ -32,9 +31,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result {
     let event_type = event_type.map_err(|reason| Failure::Usage(format!("TYPE: {reason}")))?;
     let body = body(&event_type, &payload(text("json"))?);
     let question = Question { method: Method::POST, path: &["events"], query: &[], body };
-    let (url, answer) = ask::ask(matches, question)?;
-    let accepted = ask::granted(&url, answer)?;
-    out::answer(&out::tame(String::from_utf8_lossy(&accepted).trim_end()))
+    ask::print(matches, question)
 }
 
 /// The payload as it was meant: itself, from a file, or from the standard input.

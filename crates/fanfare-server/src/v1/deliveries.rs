@@ -60,7 +60,8 @@ pub(crate) async fn show(
 /// Replays a delivery
 ///
 /// Sends the same event to the same endpoint again, as a new delivery with the same `webhook-id`.
-/// The old one stays as it is.
+/// The old one stays as it is. A second call within ten seconds, or as long as the new one waits, is
+/// answered with the same new delivery.
 #[utoipa::path(post, path = "/v1/companies/{companyId}/deliveries/{deliveryId}/replay",
     operation_id = "replayDelivery", tag = DELIVERIES,
     responses((status = 202, description = "The new delivery.", body = Delivery)))]

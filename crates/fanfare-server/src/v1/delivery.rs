@@ -31,7 +31,8 @@ use crate::standing::Standing;
     "nextAttemptAt": null,
     "heldReason": null,
     "failedReason": null,
-    "replayOf": null}))]
+    "replayOf": null,
+    "replayId": null}))]
 pub(crate) struct Delivery {
     #[schema(format = "uuid")]
     id: String,
@@ -75,6 +76,10 @@ pub(crate) struct Delivery {
     /// The delivery that this one repeats; null for a first one.
     #[schema(format = "uuid", required = true)]
     replay_of: Option<String>,
+    /// The replay of many that made it; null for any other. With one and without `replayOf`, it
+    /// tells the endpoint of an event that it had not heard of.
+    #[schema(format = "uuid", required = true)]
+    replay_id: Option<String>,
 }
 
 /// Where a delivery stands: `waiting` for its time or being sent, `held` (while its endpoint is
@@ -196,6 +201,7 @@ impl Delivery {
             held_reason,
             failed_reason,
             replay_of: delivery.replay_of.map(|id| id.to_string()),
+            replay_id: delivery.replay.map(|id| id.to_string()),
         })
     }
 }

@@ -133,7 +133,8 @@ fn check_ordering_key(raw: &RawValue) -> std::result::Result<(), String> {
     Err(format!("must have 1 to {ORDERING_KEY_CHARS_MAX} characters"))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+/// The caller's key for telling twice what is to happen once.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(key) = given.next() else { return Ok(None) };
     if given.next().is_some() {

@@ -11,4 +11,6 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod keys;
 pub(crate) mod matching;
+mod replay;
+pub(crate) mod replays;
 mod webhook;

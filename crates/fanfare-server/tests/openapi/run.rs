@@ -23,6 +23,7 @@ struct Stage {
     endpoint: String,
     delivery: String,
     event: String,
+    replay: String,
 }
 
 impl Stage {
@@ -30,8 +31,8 @@ impl Stage {
         let bench = Bench::new().await;
         let runner = TestRunner::deterministic();
         let schemas = ours()["components"]["schemas"].clone();
-        let [endpoint, delivery, event] = [const { String::new() }; 3];
-        let mut stage = Stage { bench, runner, schemas, endpoint, delivery, event };
+        let [endpoint, delivery, event, replay] = [const { String::new() }; 4];
+        let mut stage = Stage { bench, runner, schemas, endpoint, delivery, event, replay };
         stage.make_endpoint().await;
         stage
     }
@@ -45,6 +46,9 @@ impl Stage {
         let page = self.bench.until(&path, |page| page["items"][0]["success"] == true).await;
         self.delivery = text(&page["items"][0], "id").to_owned();
         self.event = text(&page["items"][0], "eventId").to_owned();
+        let body = json!({"deliveries": [self.delivery]});
+        let replay = self.bench.post(&v1("/replays"), &body).await.expect(202);
+        self.replay = text(&replay, "id").to_owned();
     }
 
     fn draw<T>(&mut self, strategy: &(impl Strategy<Value = T> + ?Sized)) -> T {
@@ -67,6 +71,7 @@ impl Stage {
                 "companyId" => COMPANY.to_owned(),
                 "endpointId" | "configurationId" => self.endpoint.clone(),
                 "eventId" => self.event.clone(),
+                "replayId" => self.replay.clone(),
                 _ => self.delivery.clone(),
             });
         }
@@ -105,6 +110,9 @@ impl Stage {
         // The one field that needs another beside it, as its description says.
         if fitting && body["coalesceWindowMs"].is_number() {
             body["coalesce"] = json!("key");
+        }
+        if fitting && !body["endpointId"].is_null() {
+            body["endpointId"] = json!(self.endpoint);
         }
         self.bench.send(request.body(Body::from(body.to_string())).unwrap()).await
     }

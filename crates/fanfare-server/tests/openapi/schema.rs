@@ -14,6 +14,10 @@ pub(crate) fn good(schema: &Value, schemas: &Value) -> BoxedStrategy<Value> {
     if let Some(all) = schema["enum"].as_array() {
         return proptest::sample::select(all.clone()).boxed();
     }
+    if let Some(all) = schema["oneOf"].as_array() {
+        let all: Vec<_> = all.iter().map(|one| good(one, schemas)).collect();
+        return proptest::strategy::Union::new(all).boxed();
+    }
     let types = types(schema);
     let fits = match types.first().copied() {
         Some("object") => good_object(schema, schemas),

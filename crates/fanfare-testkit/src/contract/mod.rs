@@ -16,6 +16,8 @@ mod queue;
 mod races;
 mod records;
 mod repeats;
+mod replays;
+mod selections;
 mod upkeep;
 
 pub use claims::*;
@@ -30,6 +32,8 @@ pub use queue::*;
 pub use races::*;
 pub use records::*;
 pub use repeats::*;
+pub use replays::*;
+pub use selections::*;
 pub use upkeep::*;
 
 /// Turns every promise into a test. `$open` is an async function that opens an empty store; what
@@ -90,6 +94,23 @@ macro_rules! store_contract {
 
             a_replay_is_a_new_delivery_of_the_same_event
             a_replay_needs_a_delivery_and_an_endpoint
+            a_second_click_is_answered_with_the_first_replay
+            two_clicks_at_once_are_one_replay
+            a_replay_of_many_is_asked_for_once
+            a_replays_key_is_answered_the_same
+            a_replay_goes_on_where_it_stopped
+            a_replay_keeps_its_pace
+            a_cancelled_replay_makes_no_more
+            replays_are_listed_until_they_are_forgotten
+            listed_deliveries_are_repeated_where_they_can_be
+            failures_are_repeated_unless_repeated_before
+            failures_are_selected_by_endpoint_and_type
+            what_was_given_up_on_purpose_stays_so
+            events_reach_endpoints_that_listen_today
+            events_are_selected_by_type_and_time
+            what_nobody_heard_stays_while_it_is_replayed
+            a_count_is_what_a_replay_makes
+
             lanes_are_those_that_wait_and_may_go
             lanes_are_read_on_from_any_place
 
@@ -163,6 +184,8 @@ mod tests {
             include_str!("races.rs"),
             include_str!("records.rs"),
             include_str!("repeats.rs"),
+            include_str!("replays.rs"),
+            include_str!("selections.rs"),
             include_str!("upkeep.rs"),
         ];
         for line in files.iter().flat_map(|file| file.lines()) {

@@ -13,6 +13,7 @@ mod notices;
 mod outages;
 mod paces;
 mod pulse;
+mod replays;
 mod retries;
 mod sequence;
 mod shares;
@@ -35,6 +36,7 @@ pub use network::{Network, Reply, Sent};
 pub use notices::*;
 pub use outages::*;
 pub use paces::*;
+pub use replays::*;
 pub use retries::*;
 pub use sequence::*;
 pub use shares::*;
@@ -89,6 +91,12 @@ macro_rules! road {
             a_rotation_on_disk_survives_a_crash_before_its_answer
             an_endpoint_signs_with_a_key_of_its_own_when_asked
             a_filter_stops_what_does_not_pass
+            a_double_click_sends_once
+            a_crash_in_the_middle_of_a_replay_doubles_nothing
+            a_paced_replay_is_sent_at_its_pace_until_it_is_cancelled
+            an_endpoint_registered_later_hears_what_happened_before
+            two_replays_of_the_same_failures_send_each_once
+            a_drained_engine_makes_no_more_of_a_replay
 
             a_drained_engine_ends_what_is_in_flight_and_nothing_is_sent_twice
             a_stop_cuts_what_outlasts_its_grace
@@ -169,6 +177,7 @@ mod tests {
             include_str!("switches.rs"),
             include_str!("deaths.rs"),
             include_str!("keys.rs"),
+            include_str!("replays.rs"),
             include_str!("shares.rs"),
             include_str!("troubles.rs"),
             include_str!("outages.rs"),

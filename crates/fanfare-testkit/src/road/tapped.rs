@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare::model::{
     Attempt, Claim, Company, Delivery, DeliveryList, Endpoint, EndpointChange, EndpointList, Event,
-    EventId, History, Journey, Page, Record, Registered, SealedSecret,
+    EventId, History, Journey, Page, Record, Registered, Replay, ReplayId, SealedSecret,
 };
 use fanfare::store::{
-    Accepted, Admission, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, Place, Queue,
-    Recorded, Result, Store, StoreError, Swept, Upkeep, Wanted,
+    Accepted, Admission, Advanced, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, NewReplay,
+    Place, Queue, Recorded, ReplayCount, Replays, Result, Slice, Started, Store, StoreError, Swept,
+    Unfinished, Upkeep, Wanted,
 };
 use fanfare::{CompanyId, DeliveryId, EndpointId, Timestamp};
 use tokio::sync::Notify;
@@ -34,6 +35,8 @@ pub enum Call {
     Release,
     /// Reading lanes.
     Lanes,
+    /// Going on with a replay of many.
+    Slice,
     /// Any other write.
     Write,
     /// Any other read.
@@ -237,6 +240,13 @@ impl Queue for Tapped {
         self.call(Call::Release, |store| async move { store.release(claims, now).await }).await
     }
 
+    async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
+        self.call(Call::Lanes, |store| async move { store.lanes(after, limit).await }).await
+    }
+}
+
+#[async_trait]
+impl Replays for Tapped {
     async fn replay(
         &self,
         company: CompanyId,
@@ -246,8 +256,66 @@ impl Queue for Tapped {
         self.call(Call::Write, |store| async move { store.replay(company, id, now).await }).await
     }
 
-    async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
-        self.call(Call::Lanes, |store| async move { store.lanes(after, limit).await }).await
+    async fn start_replay(&self, new: &NewReplay) -> Result<Started> {
+        self.call(Call::Write, |store| async move { store.start_replay(new).await }).await
+    }
+
+    async fn count_replay(&self, new: &NewReplay, most: u32) -> Result<ReplayCount> {
+        self.call(Call::Read, |store| async move { store.count_replay(new, most).await }).await
+    }
+
+    async fn advance_replay(
+        &self,
+        company: CompanyId,
+        id: ReplayId,
+        slice: Slice,
+    ) -> Result<Advanced> {
+        self.call(
+            Call::Slice,
+            |store| async move { store.advance_replay(company, id, slice).await },
+        )
+        .await
+    }
+
+    async fn cancel_replay(
+        &self,
+        company: CompanyId,
+        id: ReplayId,
+        now: Timestamp,
+    ) -> Result<Option<Replay>> {
+        self.call(Call::Write, |store| async move { store.cancel_replay(company, id, now).await })
+            .await
+    }
+
+    async fn found_replay(&self, company: CompanyId, id: ReplayId) -> Result<Option<Replay>> {
+        self.call(Call::Read, |store| async move { store.found_replay(company, id).await }).await
+    }
+
+    async fn replays_before(
+        &self,
+        company: CompanyId,
+        before: Option<ReplayId>,
+        limit: u32,
+    ) -> Result<Vec<Replay>> {
+        self.call(
+            Call::Read,
+            |store| async move { store.replays_before(company, before, limit).await },
+        )
+        .await
+    }
+
+    async fn unfinished_replays(
+        &self,
+        after: Option<(CompanyId, ReplayId)>,
+        limit: u32,
+    ) -> Result<Vec<Unfinished>> {
+        self.call(Call::Read, |store| async move { store.unfinished_replays(after, limit).await })
+            .await
+    }
+
+    async fn forget_replays(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        self.call(Call::Write, |store| async move { store.forget_replays(before, limit).await })
+            .await
     }
 }
 

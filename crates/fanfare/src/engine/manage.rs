@@ -8,9 +8,8 @@ use crate::engine::{Engine, World};
 use crate::error::{Error, Result};
 use crate::model::filter::Filter;
 use crate::model::{
-    Address, Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Disabled, Endpoint,
-    EndpointChange, EndpointId, EndpointList, Flow, Health, History, LaneKey, Page, Shape,
-    Subscription,
+    Address, Attempt, Company, CompanyId, DeliveryId, DeliveryList, Disabled, Endpoint,
+    EndpointChange, EndpointId, EndpointList, Flow, Health, History, Page, Shape, Subscription,
 };
 use crate::sign::{Keys, Secret};
 use crate::store::StoreError;
@@ -197,14 +196,6 @@ impl Engine {
     ) -> Result<Vec<History>> {
         Ok(self.world.store.deliveries_before(company, endpoint, before, limit).await?)
     }
-
-    /// Sends the event of a delivery to its endpoint again, as a new delivery with the same
-    /// `webhook-id`. The old one stays as it is.
-    pub async fn replay(&self, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
-        let world = &self.world;
-        world.refuse_while_draining()?;
-        finish(world, Arc::clone(world).replay(company, id)).await
-    }
 }
 
 impl World {
@@ -237,20 +228,6 @@ impl World {
         self.tell_lanes(Endpoint { disabled: Some(disabled), updated_at: now, ..found });
         self.tidy.notify_one();
         Ok(())
-    }
-
-    async fn replay(self: Arc<Self>, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
-        let replayed = self.store.replay(company, id, self.clock.now()).await?;
-        let Some(replayed) = replayed else {
-            // It may be there still, and only its endpoint gone.
-            let old = self.store.delivery(company, id).await?;
-            return Err(old.map_or_else(
-                || Error::not_found("delivery", id),
-                |old| Error::not_found("endpoint", old.delivery.endpoint),
-            ));
-        };
-        self.look_into(LaneKey { company, endpoint: replayed.endpoint });
-        Ok(replayed)
     }
 }
 

@@ -9,6 +9,7 @@ mod flights;
 mod health;
 mod hear;
 mod manage;
+mod replay;
 mod rotate;
 mod secrets;
 mod upkeep;
@@ -39,6 +40,7 @@ pub use manage::{
     COALESCE_DEFAULT, COALESCE_MAX, COMPANY_NAME_MAX, IN_FLIGHT_MAX, NewEndpoint, RATE_MAX,
     RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX,
 };
+pub use replay::{NewReplay, REPLAY_COUNT_MAX, REPLAY_LIST_MAX, REPLAY_PACE_MAX};
 pub use rotate::{GRACE_DEFAULT, GRACE_MAX, PublishedKey, Rotation};
 pub use upkeep::check;
 
@@ -112,6 +114,8 @@ struct World {
     wake: Notify,
     /// Rung when there may be something to tidy before the next round.
     tidy: Notify,
+    /// Rung when there is a new replay.
+    replays: Notify,
     /// Set once claims of an earlier process are void.
     started: AtomicBool,
     /// Set once nothing new is taken.
@@ -162,6 +166,7 @@ impl Engine {
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),
+            replays: Notify::new(),
             started: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stop: CancellationToken::new(),
@@ -182,6 +187,8 @@ impl Engine {
         world.tasks.spawn(async move { engine.dispatch().await });
         let engine = self.clone();
         world.tasks.spawn(async move { engine.keep_house().await });
+        let engine = self.clone();
+        world.tasks.spawn(async move { engine.work_off_replays().await });
         Ok(())
     }
 

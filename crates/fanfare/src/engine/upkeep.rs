@@ -53,6 +53,8 @@ struct Round {
     /// Nothing of deleted endpoints waits any more.
     buried: bool,
     history: Walk,
+    /// No finished replay is older than history.
+    replays: bool,
     payloads: Walk,
 }
 
@@ -72,6 +74,9 @@ impl Round {
         } else if !self.history.done {
             let before = now.minus(rules.retention);
             self.history.go_on(store.expire(before, self.history.place, SLICE).await?);
+        } else if !self.replays {
+            let before = now.minus(rules.retention);
+            self.replays = store.forget_replays(before, SLICE).await? == 0;
         } else if !self.payloads.done && rules.payload_retention < rules.retention {
             let before = now.minus(rules.payload_retention);
             self.payloads.go_on(store.strip(before, self.payloads.place, SLICE).await?);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::model::{
     CompanyId, DeliveryId, Disabled, Endpoint, EndpointId, Event, EventId, Headers, Health,
-    LaneKey, Shape, Timestamp,
+    LaneKey, ReplayId, Shape, Timestamp,
 };
 
 /// Where a delivery stands. There is no "sending" state: a claim is a due time one lease ahead.
@@ -55,6 +55,9 @@ pub struct Delivery {
     pub reason: Option<String>,
     /// The delivery that this one repeats.
     pub replay_of: Option<DeliveryId>,
+    /// The replay of many that made it. With one and without `replay_of`, it tells an endpoint of
+    /// an event that it had not heard of.
+    pub replay: Option<ReplayId>,
     /// The newer delivery that is sent instead.
     pub superseded_by: Option<DeliveryId>,
     /// When it last changed.

@@ -140,6 +140,12 @@ impl Subscription {
     pub fn constant(&self) -> &str {
         constant_of(&self.0)
     }
+
+    /// Does it hear of events of this type?
+    pub fn hears(&self, event_type: &EventType) -> bool {
+        let beginning = self.0.strip_suffix('*');
+        self.0 == event_type.0 || beginning.is_some_and(|text| event_type.0.starts_with(text))
+    }
 }
 
 impl FromStr for Subscription {
@@ -194,8 +200,12 @@ mod tests {
 
     #[test]
     fn a_type_is_heard_by_its_own_name_by_every_prefix_and_by_everything() {
-        let mut patterns: Vec<_> = "a.b.c".parse::<EventType>().unwrap().patterns().collect();
+        let event_type: EventType = "a.b.c".parse().unwrap();
+        let mut patterns: Vec<_> = event_type.patterns().collect();
         patterns.sort();
         assert_eq!(patterns, ["*", "a.*", "a.b.*", "a.b.c"]);
+        let hears = |text: &str| text.parse::<Subscription>().unwrap().hears(&event_type);
+        assert!(patterns.iter().all(|pattern| hears(pattern)));
+        assert!(!["a", "a.b", "a.b.c.*", "a.b.c.d", "b.*", "a.bb.*"].into_iter().any(hears));
     }
 }

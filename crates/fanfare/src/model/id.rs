@@ -74,6 +74,7 @@ id!(CompanyId, "a company: a tenant");
 id!(EndpointId, "an endpoint");
 id!(EventId, "an event");
 id!(DeliveryId, "a delivery");
+id!(ReplayId, "a replay of many deliveries");
 
 /// Milliseconds and counter of the newest id, so that ids of one process never step back, even
 /// when its clock does. One for the process, like the clock itself.

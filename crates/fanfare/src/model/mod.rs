@@ -9,6 +9,7 @@ mod headers;
 mod hearing;
 mod id;
 mod page;
+mod replay;
 mod time;
 
 pub use delivery::{
@@ -22,9 +23,10 @@ pub use event::Event;
 pub use event_type::{CATALOGUE, EventType, Known, Notice, Subscription};
 pub use headers::Headers;
 pub use hearing::{Told, WhyNot};
-pub use id::{CompanyId, DeliveryId, EndpointId, EventId};
+pub use id::{CompanyId, DeliveryId, EndpointId, EventId, ReplayId};
 pub use page::{
     DeliveryList, DeliverySort, EndpointList, EndpointSort, History, Journey, Order, Page,
     Registered, Window,
 };
+pub use replay::{Replay, Selection};
 pub use time::Timestamp;

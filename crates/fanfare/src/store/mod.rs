@@ -7,6 +7,8 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod repeats;
+mod replays;
 mod rows;
 pub mod sqlite;
 
@@ -20,14 +22,15 @@ use uuid::Uuid;
 use crate::metrics::Metrics;
 pub use crate::model::LaneKey;
 use crate::model::{
-    Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
-    EndpointChange, EndpointId, EndpointList, Event, EventId, Health, History, Journey, Page,
-    Record, Registered, SealedSecret, Timestamp,
+    Attempt, Claim, Company, CompanyId, DeliveryId, DeliveryList, Endpoint, EndpointChange,
+    EndpointId, EndpointList, Event, EventId, Health, History, Journey, Page, Record, Registered,
+    SealedSecret, Timestamp,
 };
+pub use replays::{Advanced, NewReplay, ReplayCount, Replays, Slice, Started, Unfinished};
 
 /// Everything the engine keeps. An internal seam: it may change in any release.
-pub trait Store: Endpoints + Queue + Histories + Upkeep {}
-impl<T: Endpoints + Queue + Histories + Upkeep> Store for T {}
+pub trait Store: Endpoints + Queue + Replays + Histories + Upkeep {}
+impl<T: Endpoints + Queue + Replays + Histories + Upkeep> Store for T {}
 
 /// The result of a store call.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -135,17 +138,9 @@ pub trait Queue: Send + Sync {
     /// Gives claims back unused: what still holds is due at `now`.
     async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()>;
 
-    /// Makes a new delivery, due at `now` and unclaimed, of the same event to the same endpoint
-    /// with the same shape. `None` when there is no such delivery or its endpoint is deleted.
-    async fn replay(
-        &self,
-        company: CompanyId,
-        id: DeliveryId,
-        now: Timestamp,
-    ) -> Result<Option<Delivery>>;
-
     /// The lanes that have waiting deliveries and an endpoint that is enabled, with how that does,
-    /// in the order of company and endpoint, after the one named. Costs a seek for each lane, however long it is.
+    /// in the order of company and endpoint, after the one named. Costs a seek for each lane,
+    /// however long it is.
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>>;
 }
 

@@ -94,10 +94,25 @@ const INVARIANTS: &[(&str, &str)] = &[
         "has more deliveries than it was answered to have, or none of those it had",
         "select 'event ' || v.id as name from events v
          left join (select company_id, event_id, count(*) as any,
-                           count(*) filter (where replay_of is null) as first
+                           count(*) filter (where replay_of is null and replay_id is null)
+                               as first
                     from deliveries group by company_id, event_id) d
            on d.company_id = v.company_id and d.event_id = v.id
          where coalesce(d.first, 0) > v.deliveries or (d.any is null and v.deliveries > 0)",
+    ),
+    (
+        "repeats one of another event or endpoint",
+        "select 'delivery ' || d.id as name from deliveries d
+         join deliveries o on o.company_id = d.company_id and o.id = d.replay_of
+         where (o.event_id, o.endpoint_id) <> (d.event_id, d.endpoint_id)",
+    ),
+    (
+        "made more than it counts, or than it found",
+        "select 'replay ' || r.id as name from replays r
+         left join (select company_id, replay_id, count(*) as made from deliveries
+                    where replay_id is not null group by company_id, replay_id) d
+           on d.company_id = r.company_id and d.replay_id = r.id
+         where coalesce(d.made, 0) > r.made or r.made > r.found",
     ),
     (
         "is named by an idempotency key but not there",

@@ -16,6 +16,8 @@ mod migrate;
 mod owner;
 mod queue;
 mod record;
+mod repeats;
+mod replays;
 mod retention;
 mod rows;
 mod transaction;

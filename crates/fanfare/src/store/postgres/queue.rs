@@ -10,14 +10,11 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::model::{
-    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, LaneKey, PARKED_MS, Record,
-    Timestamp,
+    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, LaneKey, PARKED_MS, Record, Timestamp,
 };
 use crate::store::postgres::Postgres;
 use crate::store::postgres::accept::Emitted;
-use crate::store::postgres::rows::{
-    self, delivery_columns, endpoint_columns, event_columns, get, unsigned,
-};
+use crate::store::postgres::rows::{self, endpoint_columns, event_columns, get, unsigned};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Recorded, Result, Wanted};
 
@@ -84,32 +81,6 @@ const NEXT_DUE: &str = "
         where d.company_id = w.company_id and d.endpoint_id = w.endpoint_id and d.state = 0
         order by d.due_at, d.id limit 1) d
     where e.disabled_at is null and e.deleted_at is null";
-
-/// The event is held until the end, so that it cannot expire together with the old delivery.
-const REPLAY: &str = concat!(
-    "with old as (
-        select d.company_id, d.id, d.endpoint_id, d.event_id, d.shape
-        from deliveries d
-        join events v on v.company_id = d.company_id and v.id = d.event_id
-        join endpoints e on e.company_id = d.company_id and e.id = d.endpoint_id
-        where d.company_id = $1 and d.id = $2 and e.deleted_at is null
-        for key share of d, v),
-    tally as (
-        insert into counts (company_id, endpoint_id, waiting, concluded, failed, sequence)
-        select company_id, endpoint_id, 1, 0, 0, 1 from old
-        on conflict (company_id, endpoint_id)
-        do update set waiting = counts.waiting + 1, sequence = counts.sequence + 1
-        returning company_id, endpoint_id, sequence),
-    made as (
-        insert into deliveries (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
-                                replay_of, claimed, fence, state, attempts, sequence)
-        select company_id, $3, endpoint_id, event_id, shape, $4, $4, id, false, 0, 0, 0, sequence
-        from old join tally using (company_id, endpoint_id)
-        returning *)
-    select ",
-    delivery_columns!(),
-    " from made d"
-);
 
 /// From lane to lane, one seek each: the first row behind a lane begins the next one.
 const LANES: &str = "
@@ -188,20 +159,6 @@ impl Queue for Postgres {
         let statement = client.prepare_cached(RELEASE).await?;
         client.execute(&statement, &[&companies, &deliveries, &fences, &now.0]).await?;
         Ok(())
-    }
-
-    async fn replay(
-        &self,
-        company: CompanyId,
-        id: DeliveryId,
-        now: Timestamp,
-    ) -> Result<Option<Delivery>> {
-        let client = self.database.writer().await?;
-        let statement = client.prepare_cached(REPLAY).await?;
-        let new = DeliveryId::new(now).uuid();
-        let row =
-            client.query_opt(&statement, &[&company.uuid(), &id.uuid(), &new, &now.0]).await?;
-        row.as_ref().map(rows::delivery).transpose()
     }
 
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {

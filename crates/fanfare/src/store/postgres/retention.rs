@@ -12,6 +12,9 @@ use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::upkeep::rows_of;
 use crate::store::{Place, Result, Swept};
 
+/// No replay makes deliveries of events meanwhile: one that is removed here was seen to have none.
+const BEGIN_EXPIRE: &str = "begin; lock table replays in share mode";
+
 /// Ids tell when they were made, so old ones are those below one of that time. Companies one by
 /// one, because every index begins with them.
 const OLD: &str = "
@@ -131,7 +134,7 @@ pub(super) async fn expire(
     let found = look(database, OLD, &cutoff, (from, limit)).await?;
     let next = place_after(&found, limit)?;
     let client = Transaction::on(database.writer().await?);
-    client.batch_execute("begin").await?;
+    client.batch_execute(BEGIN_EXPIRE).await?;
     let mut over = Vec::new();
     for row in &found {
         if get(row, "over")? {

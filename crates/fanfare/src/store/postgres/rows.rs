@@ -10,10 +10,11 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
-    EndpointId, Event, EventId, Flow, Headers, Health, History, Outcome, PreviousSecret,
-    SealedSecret, Shape, Timestamp, Timing,
+    EndpointId, Event, EventId, EventType, Flow, Headers, Health, History, Outcome, PreviousSecret,
+    Replay, ReplayId, SealedSecret, Shape, Timestamp, Timing,
 };
 use crate::store::postgres::error::corrupt;
+use crate::store::repeats::read_selection;
 use crate::store::rows::{read_filter, read_outcome};
 use crate::store::{Result, StoreError};
 
@@ -49,7 +50,14 @@ macro_rules! delivery_columns {
     () => {
         "d.company_id, d.id as delivery_id, d.endpoint_id, d.event_id, d.shape, d.state, \
          d.due_at, d.claimed, d.attempts, d.probes, d.sequence, d.order_key, d.fence, d.reason, \
-         d.replay_of, d.superseded_by, d.updated_at"
+         d.replay_of, d.replay_id, d.superseded_by, d.updated_at"
+    };
+}
+
+/// What [`replay`] reads, of replays.
+macro_rules! replay_columns {
+    () => {
+        "company_id, id, selection, per_second, found, made, created_at, finished_at, cancelled"
     };
 }
 
@@ -64,6 +72,7 @@ macro_rules! attempt_columns {
 
 pub(super) use {
     attempt_columns, company_columns, delivery_columns, endpoint_columns, event_columns,
+    replay_columns,
 };
 
 /// A column by its name.
@@ -136,7 +145,7 @@ pub(super) fn event(row: &Row) -> Result<Event> {
     Ok(Event {
         id: EventId::from_uuid(get(row, "event_id")?),
         company: CompanyId::from_uuid(get(row, "company_id")?),
-        event_type: event_type.parse().map_err(|_| corrupt("event type"))?,
+        event_type: self::event_type(event_type)?,
         payload: Bytes::copy_from_slice(payload),
         created_at: Timestamp(get(row, "event_created_at")?),
         ordering_key: get(row, "ordering_key")?,
@@ -146,9 +155,31 @@ pub(super) fn event(row: &Row) -> Result<Event> {
     })
 }
 
+pub(super) fn event_type(text: &str) -> Result<EventType> {
+    text.parse().map_err(|_| corrupt("event type"))
+}
+
+pub(super) fn replay(row: &Row) -> Result<Replay> {
+    let selection: &str = get(row, "selection")?;
+    let (found, made): (i64, i64) = (get(row, "found")?, get(row, "made")?);
+    let per_second: Option<i32> = get(row, "per_second")?;
+    Ok(Replay {
+        company: CompanyId::from_uuid(get(row, "company_id")?),
+        id: ReplayId::from_uuid(get(row, "id")?),
+        selection: read_selection(selection).ok_or_else(|| corrupt("selection"))?,
+        per_second: per_second.map(|pace| unsigned(pace, "pace")).transpose()?,
+        found: found.unsigned_abs(),
+        made: made.unsigned_abs(),
+        created_at: Timestamp(get(row, "created_at")?),
+        finished_at: optional_time(row, "finished_at")?,
+        cancelled: get(row, "cancelled")?,
+    })
+}
+
 pub(super) fn delivery(row: &Row) -> Result<Delivery> {
     let replay_of: Option<Uuid> = get(row, "replay_of")?;
     let superseded_by: Option<Uuid> = get(row, "superseded_by")?;
+    let replay: Option<Uuid> = get(row, "replay_id")?;
     Ok(Delivery {
         id: DeliveryId::from_uuid(get(row, "delivery_id")?),
         company: CompanyId::from_uuid(get(row, "company_id")?),
@@ -165,6 +196,7 @@ pub(super) fn delivery(row: &Row) -> Result<Delivery> {
         fence: fence(row)?,
         reason: get(row, "reason")?,
         replay_of: replay_of.map(DeliveryId::from_uuid),
+        replay: replay.map(ReplayId::from_uuid),
         superseded_by: superseded_by.map(DeliveryId::from_uuid),
         updated_at: Timestamp(get(row, "updated_at")?),
     })

@@ -85,7 +85,25 @@ const NEVER: &[(&str, &str)] = &[
         select id from events v where deliveries < (
             select count(*) from deliveries d indexed by deliveries_by_event
                 where d.company_id = v.company_id
-                and d.event_id = v.id and d.replay_of is null)",
+                and d.event_id = v.id and d.replay_of is null
+                and d.replay_id is null)",
+    ),
+    (
+        "a delivery that repeats one of another event or endpoint",
+        "
+        select d.id from deliveries d
+        join deliveries o on o.company_id = d.company_id and o.id = d.replay_of
+        where d.replay_of is not null
+            and (o.event_id <> d.event_id or o.endpoint_id <> d.endpoint_id)",
+    ),
+    (
+        "a replay that made more than it counts, or than it found",
+        "
+        select r.id from replays r left join (
+            select company_id, replay_id, count(*) as made from deliveries
+            where replay_id is not null group by company_id, replay_id) d
+        on d.company_id = r.company_id and d.replay_id = r.id
+        where coalesce(d.made, 0) > r.made or r.made > r.found",
     ),
     (
         "an idempotency key without its event",

@@ -11,6 +11,8 @@ mod history;
 mod lock;
 mod queue;
 mod record;
+mod repeats;
+mod replays;
 mod retention;
 mod rows;
 mod upkeep;

@@ -132,38 +132,6 @@ impl Queue for Sqlite {
         .await
     }
 
-    async fn replay(
-        &self,
-        company: CompanyId,
-        id: DeliveryId,
-        now: Timestamp,
-    ) -> Result<Option<Delivery>> {
-        self.write(move |tx| {
-            let Some(old) = found_delivery(tx, company, id)? else { return Ok(None) };
-            if found_endpoint(tx, company, old.endpoint)?.is_none() {
-                return Ok(None);
-            }
-            let new = DeliveryId::new(now);
-            let lane = LaneKey { company, endpoint: old.endpoint };
-            let sequence = tx.next_sequence(lane)?;
-            tx.prepare_cached(ADD_DELIVERY)?.execute(params![
-                company.uuid(),
-                new.uuid(),
-                old.endpoint.uuid(),
-                old.event.uuid(),
-                old.shape.encode(),
-                now.0,
-                0,
-                id.uuid(),
-                now.0,
-                sequence,
-            ])?;
-            tx.count_in(lane, DeliveryState::Waiting);
-            found_delivery(tx, company, new)
-        })
-        .await
-    }
-
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
         self.read(move |db| {
             let (mut lanes, mut after) = (Vec::new(), after);

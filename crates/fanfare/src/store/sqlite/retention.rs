@@ -18,8 +18,10 @@ const OLD: &str = "
     where company_id = ?1 and id > ?2 and id < ?3 order by id limit ?4";
 
 const UNHEARD: &str = "
-    select id from events indexed by events_unheard
-    where company_id = ?1 and deliveries = 0 and created_at < ?2 order by created_at limit ?3";
+    select id from events v indexed by events_unheard
+    where company_id = ?1 and deliveries = 0 and created_at < ?2 and not exists (
+        select 1 from deliveries d where d.company_id = v.company_id and d.event_id = v.id)
+    order by created_at limit ?3";
 
 const FORSAKEN: &str = "
     select id from endpoints e where company_id = ?1 and deleted_at < ?2 and not exists (

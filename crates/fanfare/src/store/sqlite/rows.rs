@@ -7,15 +7,17 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
-    EventId, Flow, Headers, Health, PreviousSecret, SealedSecret, Shape, Timestamp, Timing,
+    EventId, EventType, Flow, Headers, Health, PreviousSecret, Replay, ReplayId, SealedSecret,
+    Shape, Timestamp, Timing,
 };
+use crate::store::repeats::read_selection;
 use crate::store::rows::{read_filter, read_outcome, read_subscriptions};
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp(row.get(column)?))
 }
 
-fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp))
 }
 
@@ -72,6 +74,15 @@ pub(super) fn shape(row: &Row<'_>, column: usize) -> rusqlite::Result<Shape> {
     Shape::decode(row.get_ref(column)?.as_str()?).ok_or_else(|| damaged("shape"))
 }
 
+pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<DeliveryState> {
+    match row.get(column)? {
+        0 => Ok(DeliveryState::Waiting),
+        1 => Ok(DeliveryState::Concluded),
+        2 => Ok(DeliveryState::Failed),
+        _ => Err(damaged("delivery state")),
+    }
+}
+
 pub(super) const EVENT: &str = "company_id, id, type, payload, created_at, ordering_key, \
     deliver_at, expires_at, operational";
 
@@ -79,7 +90,7 @@ pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     Ok(Event {
         company: CompanyId::from_uuid(row.get(0)?),
         id: EventId::from_uuid(row.get(1)?),
-        event_type: row.get_ref(2)?.as_str()?.parse().map_err(|_| damaged("event type"))?,
+        event_type: event_type(row, 2)?,
         payload: row.get::<_, Vec<u8>>(3)?.into(),
         created_at: time(row, 4)?,
         ordering_key: row.get(5)?,
@@ -89,25 +100,25 @@ pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     })
 }
 
+pub(super) fn event_type(row: &Row<'_>, column: usize) -> rusqlite::Result<EventType> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|_| damaged("event type"))
+}
+
 pub(super) const DELIVERY: &str = "company_id, id, endpoint_id, event_id, shape, state, due_at, \
     attempts, fence, reason, replay_of, updated_at, claimed, probes, sequence, order_key, \
-    superseded_by";
+    superseded_by, replay_id";
 
 pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     let replay_of: Option<Uuid> = row.get(10)?;
     let superseded_by: Option<Uuid> = row.get(16)?;
+    let replay: Option<Uuid> = row.get(17)?;
     Ok(Delivery {
         company: CompanyId::from_uuid(row.get(0)?),
         id: DeliveryId::from_uuid(row.get(1)?),
         endpoint: EndpointId::from_uuid(row.get(2)?),
         event: EventId::from_uuid(row.get(3)?),
         shape: shape(row, 4)?,
-        state: match row.get(5)? {
-            0 => DeliveryState::Waiting,
-            1 => DeliveryState::Concluded,
-            2 => DeliveryState::Failed,
-            _ => return Err(damaged("delivery state")),
-        },
+        state: state(row, 5)?,
         due_at: time(row, 6)?,
         claimed: row.get(12)?,
         attempts: row.get(7)?,
@@ -117,8 +128,26 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         fence: row.get(8)?,
         reason: row.get(9)?,
         replay_of: replay_of.map(DeliveryId::from_uuid),
+        replay: replay.map(ReplayId::from_uuid),
         superseded_by: superseded_by.map(DeliveryId::from_uuid),
         updated_at: time(row, 11)?,
+    })
+}
+
+pub(super) const REPLAY: &str = "company_id, id, selection, per_second, found, made, created_at, \
+    finished_at, cancelled";
+
+pub(super) fn replay(row: &Row<'_>) -> rusqlite::Result<Replay> {
+    Ok(Replay {
+        company: CompanyId::from_uuid(row.get(0)?),
+        id: ReplayId::from_uuid(row.get(1)?),
+        selection: read_selection(row.get_ref(2)?.as_str()?).ok_or_else(|| damaged("selection"))?,
+        per_second: row.get(3)?,
+        found: row.get(4)?,
+        made: row.get(5)?,
+        created_at: time(row, 6)?,
+        finished_at: optional_time(row, 7)?,
+        cancelled: row.get(8)?,
     })
 }
 
