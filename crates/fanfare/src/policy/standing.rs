@@ -193,6 +193,7 @@ mod tests {
             fence: 0,
             reason: None,
             replay_of: None,
+            replay: None,
             superseded_by: None,
             updated_at: NOW,
         }
