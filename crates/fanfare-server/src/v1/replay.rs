@@ -13,7 +13,8 @@ use crate::error::Result;
 use crate::form::Form;
 
 /// What to send again: deliveries by their ids, what failed, or events by type and time.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
 #[schema(example = json!({"failedSince": "2025-07-05T01:00:00.000Z", "dryRun": true}))]
 #[expect(dead_code, reason = "described here; `read` takes the form apart")]
 pub(crate) enum NewReplay {
@@ -26,9 +27,8 @@ pub(crate) enum NewReplay {
 }
 
 /// These deliveries again, in whatever state they are.
-#[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "described here; `NewReplay::read` takes the form apart")]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ReplayDeliveries {
     #[schema(schema_with = deliveries)]
     deliveries: Vec<String>,
@@ -40,9 +40,8 @@ pub(crate) struct ReplayDeliveries {
 
 /// Every delivery again that failed since a time and was not repeated yet. What was superseded or
 /// cancelled on purpose stays as it is.
-#[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "described here; `NewReplay::read` takes the form apart")]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ReplayFailed {
     /// Given up at this time or later.
     #[schema(format = "date-time", example = "2025-07-05T01:00:00.000Z")]
@@ -60,9 +59,8 @@ pub(crate) struct ReplayFailed {
 
 /// Events again, for every active endpoint that listens to them today: also one that was registered
 /// after they happened.
-#[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "described here; `NewReplay::read` takes the form apart")]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ReplayEvents {
     #[schema(schema_with = types)]
     r#type: String,
