@@ -67,10 +67,14 @@ async fn the_published_verifiers_accept_what_arrives() {
     let mut secrets = Vec::new();
     for format in ["payload", "standard", "w3block", "cloudevents", "cloudevents-binary"] {
         let url = format!("{}/{format}", scene.receiver.url());
-        let body = json!({ "url": url, "events": ["*"], "format": format }).to_string();
+        let body = json!({
+            "url": url, "events": ["*"], "format": format, "addAsymmetricSignature": true,
+        });
+        let body = body.to_string();
         let registered = client.send(Method::POST, &scene.path("endpoints"), body).await.unwrap();
         assert_eq!(registered.0, 201, "{registered:?}");
-        secrets.push((url, registered.1["secret"].as_str().unwrap().to_owned()));
+        let told = |name: &str| registered.1[name].as_str().unwrap().to_owned();
+        secrets.push((url, [told("secret"), told("publicKey")]));
     }
 
     let payloads = payloads();
@@ -86,11 +90,11 @@ async fn the_published_verifiers_accept_what_arrives() {
         let whole = |arrival: &&Arrival| contains(&arrival.body, payload.as_bytes());
         assert_eq!(arrivals.iter().filter(whole).count(), secrets.len(), "byte for byte");
     }
-    let secret_of = |arrival: &Arrival| {
+    let secret_of = |arrival: &Arrival| -> [String; 2] {
         let secret = secrets.iter().find(|(url, _)| url.ends_with(&arrival.path));
         secret.unwrap_or_else(|| panic!("{}", arrival.path)).1.clone()
     };
-    verify_in_rust(&arrivals, secret_of);
+    verify_in_rust(&arrivals, |arrival| secret_of(arrival)[0].clone());
     let file = scene.directory.path().join("arrivals.json");
     let listed: Vec<Value> =
         arrivals.iter().map(|arrival| as_json(arrival, &secret_of(arrival))).collect();
@@ -125,13 +129,14 @@ fn verify_in_rust(arrivals: &[Arrival], secret_of: impl Fn(&Arrival) -> String) 
     }
 }
 
-fn as_json(arrival: &Arrival, secret: &str) -> Value {
+fn as_json(arrival: &Arrival, [secret, public_key]: &[String; 2]) -> Value {
     let headers: serde_json::Map<String, Value> = arrival
         .headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()))
         .collect();
-    json!({ "secret": secret, "headers": headers, "body": STANDARD.encode(&arrival.body) })
+    let body = STANDARD.encode(&arrival.body);
+    json!({ "secret": secret, "publicKey": public_key, "headers": headers, "body": body })
 }
 
 fn contains(whole: &[u8], part: &[u8]) -> bool {

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use fanfare::model::filter::Filter;
-use fanfare::model::{DeliveryState, EndpointChange, Shape};
+use fanfare::model::filter::{Filter, Subject};
+use fanfare::model::{DeliveryState, Endpoint, EndpointChange, Event, Shape, Told, WhyNot};
 use fanfare::store::{Admission, Store};
 
 use super::fixtures::{
@@ -37,7 +37,8 @@ pub async fn an_event_reaches_those_who_listen_to_its_type(store: &dyn Store) {
         ("CUSTOMER_CREATED", &["everything", "thrice", "others"]),
     ];
     for (event_type, expected) in cases {
-        let heard = accept_none(store, &event(company, event_type, NOW)).await;
+        let event = event(company, event_type, NOW);
+        let heard = accept_none(store, &event).await;
         let names: Vec<&str> = listeners
             .iter()
             .filter(|(endpoint, _)| heard.contains(&endpoint.id))
@@ -45,6 +46,10 @@ pub async fn an_event_reaches_those_who_listen_to_its_type(store: &dyn Store) {
             .collect();
         assert_eq!(&names, expected, "{event_type}");
         assert_eq!(names.len(), heard.len(), "each once");
+        for (endpoint, name) in &listeners {
+            let hears = why_not(endpoint, &event).is_none();
+            assert_eq!(hears, heard.contains(&endpoint.id), "{name} of {event_type}");
+        }
     }
     assert_sound(store).await;
 }
@@ -61,12 +66,12 @@ pub async fn an_event_stays_in_its_company(store: &dyn Store) {
 /// Those without a filter hear of everything, also of what is no JSON.
 pub async fn a_filter_lets_only_some_payloads_through(store: &dyn Store) {
     let company = company();
-    let mut ids = Vec::new();
+    let mut endpoints = Vec::new();
     for filter in [None, Some(r#"{"total": {"$gte": 100}}"#), Some(r#"{"total": 1.10}"#)] {
         let mut endpoint = endpoint(company, &["a"]);
         endpoint.filter = filter.map(|json| Arc::new(Filter::parse(json).unwrap()));
         store.add_endpoint(&endpoint).await.unwrap();
-        ids.push(endpoint.id);
+        endpoints.push(endpoint);
     }
     let cases: [(&'static [u8], &[usize]); 4] = [
         (br#"{"total": 1.10}"#, &[0, 2]),
@@ -79,13 +84,23 @@ pub async fn a_filter_lets_only_some_payloads_through(store: &dyn Store) {
         event.payload = Bytes::from_static(payload);
         let mut heard = accept_none(store, &event).await;
         heard.sort();
-        let expected: Vec<_> = expected.iter().map(|n| ids[*n]).collect();
+        let expected: Vec<_> = expected.iter().map(|n| endpoints[*n].id).collect();
         assert_eq!(heard, expected);
+        for endpoint in &endpoints {
+            assert_eq!(why_not(endpoint, &event).is_none(), heard.contains(&endpoint.id));
+        }
     }
     let (claims, _) =
         new(store.accept(plain(&event(company, "a", NOW)), &admission(true)).await.unwrap());
     assert_eq!(claims.len(), 2);
     assert_sound(store).await;
+}
+
+/// Why an endpoint does not hear of an event.
+fn why_not(endpoint: &Endpoint, event: &Event) -> Option<WhyNot> {
+    let payload = Subject::new(&event.payload);
+    let told = Told { event_type: &event.event_type, payload, operational: event.operational };
+    endpoint.why_not(&told)
 }
 
 /// Events emitted while an endpoint is disabled make no delivery for it, then or later.
