@@ -149,9 +149,9 @@ pub async fn a_restart_keeps_an_open_breaker_open(bench: &mut Bench) {
     for crash in [false, true] {
         let sent = bench.network.count();
         if crash {
-            bench.crash().await
+            bench.crash().await;
         } else {
-            bench.restart().await
+            bench.restart().await;
         }
         assert_eq!(bench.network.count(), sent + 1, "one probe");
         assert_eq!(bench.engine().lane(shop.id).failing_since, Some(START));

@@ -1,5 +1,7 @@
 //! Lanes, in the domain's words.
 
+mod crowd;
+mod flow;
 mod model;
 
 use std::sync::LazyLock;
