@@ -47,3 +47,20 @@ alter table attempts add column probe integer not null default 0;
 
 -- Events by time, as long as they can be sent again. One whose payload has expired has an empty one.
 create index events_sendable on events (company_id, created_at, id) where payload <> x'';
+
+-- By what an event can be known: `key:` and the caller's key, `id:` and the caller's id. With what
+-- was answered, so that it outlives the event.
+create table known (
+    company_id blob not null,
+    name       text not null,
+    event_id   blob not null,
+    digest     blob,          -- of what was asked; null: kept by an older version
+    created_at integer not null,
+    deliveries integer not null,
+    primary key (company_id, name)
+) strict, without rowid;
+create index known_by_age on known (company_id, created_at);
+insert into known (company_id, name, event_id, created_at, deliveries)
+    select k.company_id, 'key:' || k.key, k.event_id, v.created_at, v.deliveries
+    from idempotency k join events v on v.company_id = k.company_id and v.id = k.event_id;
+drop table idempotency;

@@ -17,7 +17,7 @@ use fanfare_server::auth::JwksSource;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use source::{Given, Values};
 
 pub(crate) use table::{flags, markdown};
@@ -77,6 +77,7 @@ impl Settings {
         let database_url = values.optional("database_url", value::database_url)?;
         let request_timeout = values.required("request_timeout", value::some_duration)?;
         let grace = values.optional("grace", duration)?;
+        let retention = values.required("retention", value::some_duration)?;
         Ok(Settings {
             listen: values.required("listen", value::address)?,
             database_url: database_url.unwrap_or_else(|| format!("sqlite:{data_dir}/fanfare.db")),
@@ -96,13 +97,29 @@ impl Settings {
                 retry: RetryPolicy { delays: values.required("retry_schedule", value::durations)? },
                 request_timeout,
                 max_payload: values.required("max_payload", value::size)?,
-                retention: values.required("retention", value::some_duration)?,
+                retention,
+                key_retention: key_retention(values, retention)?,
             },
             grace: grace.unwrap_or(request_timeout.saturating_add(GRACE_BEYOND_TIMEOUT)),
             log: values.required("log", log_filter)?,
             log_format: values.required("log_format", value::log_format)?,
         })
     }
+}
+
+/// How long keys are kept: an event that is still there must be known.
+fn key_retention(values: &Values, retention: Duration) -> Result<Duration> {
+    let Some(given) = values.optional("idempotency_retention", value::some_duration)? else {
+        return Ok(Rules::default().key_retention.max(retention));
+    };
+    if given < retention {
+        return Err(Failure::Usage(
+            "FANFARE_IDEMPOTENCY_RETENTION must be at least FANFARE_RETENTION: an event that is \
+             still there must be known by its key"
+                .to_owned(),
+        ));
+    }
+    Ok(given)
 }
 
 /// The variables that begin with `FANFARE_`.

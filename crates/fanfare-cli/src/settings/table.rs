@@ -102,6 +102,12 @@ pub(crate) const TABLE: &[Setting] = &[
     setting("max_payload", Value("256KiB"), "SIZE", "The largest body of one event"),
     setting("retention", Value("30d"), "DURATION", "How long concluded history is kept"),
     setting(
+        "idempotency_retention",
+        Words("60d, or `retention` where that is longer"),
+        "DURATION",
+        "How long an event is known by its id or `Idempotency-Key`; at least as long as `retention`",
+    ),
+    setting(
         "log",
         Value("info"),
         "LEVEL",

@@ -102,6 +102,7 @@ macro_rules! store_contract {
             final_history_expires_in_slices
             what_waits_never_expires
             an_event_expires_with_its_last_delivery
+            names_are_forgotten_in_slices
             a_value_is_agreed_on_once
             secrets_are_listed_with_those_of_deleted_endpoints
             a_store_that_works_is_ready

@@ -11,10 +11,10 @@ use fanfare::model::{
     History, Page, Record, SealedSecret,
 };
 use fanfare::store::{
-    Accepted, Admission, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, Queue, Recorded,
-    Result, Store, StoreError, Upkeep, Wanted,
+    Accepted, Admission, Claimed, Emit, Ended, Endpoints, Histories, Lane, LaneKey, Queue,
+    Recorded, Result, Store, StoreError, Upkeep, Wanted,
 };
-use fanfare::{CompanyId, DeliveryId, EndpointId, Timestamp};
+use fanfare::{CompanyId, DeliveryId, EndpointId, EventId, Timestamp};
 use tokio::sync::Notify;
 
 use super::pulse::Pulse;
@@ -198,8 +198,8 @@ impl Queue for Tapped {
         self.call(Call::Recover, |store| async move { store.recover(now, lease).await }).await
     }
 
-    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted> {
-        self.call(Call::Accept, |store| async move { store.accept(emit, admission).await }).await
+    async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
+        self.call(Call::Accept, |store| async move { store.accept(emits, admission).await }).await
     }
 
     async fn claim(
@@ -226,6 +226,28 @@ impl Queue for Tapped {
         now: Timestamp,
     ) -> Result<Option<Delivery>> {
         self.call(Call::Write, |store| async move { store.replay(company, id, now).await }).await
+    }
+
+    async fn waiting_of(
+        &self,
+        company: CompanyId,
+        event: EventId,
+    ) -> Result<Option<Vec<Delivery>>> {
+        self.call(Call::Read, |store| async move { store.waiting_of(company, event).await }).await
+    }
+
+    async fn end(
+        &self,
+        company: CompanyId,
+        deliveries: &[(DeliveryId, Option<u64>)],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Ended> {
+        self.call(
+            Call::Write,
+            |store| async move { store.end(company, deliveries, reason, now).await },
+        )
+        .await
     }
 
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
@@ -281,6 +303,14 @@ impl Upkeep for Tapped {
 
     async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64> {
         self.call(Call::Write, |store| async move { store.bury(now, limit).await }).await
+    }
+
+    async fn forget(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        self.call(Call::Write, |store| async move { store.forget(before, limit).await }).await
+    }
+
+    async fn lapse(&self, now: Timestamp, limit: u32) -> Result<Ended> {
+        self.call(Call::Write, |store| async move { store.lapse(now, limit).await }).await
     }
 
     async fn check(&self) -> Result<Vec<String>> {

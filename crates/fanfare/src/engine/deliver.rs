@@ -6,11 +6,11 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::engine::World;
-use crate::engine::dispatch::start_senders;
+use crate::engine::dispatch::{give_back, start_senders};
 use crate::metrics::Stopwatch;
 use crate::model::{
     Answer, Attempt, Claim, Disabled, Endpoint, Headers, LaneKey, Outcome, Record, Timestamp,
-    Timing, Verdict,
+    Timing, Verdict, expired,
 };
 use crate::policy::lanes::Ending;
 use crate::policy::retry;
@@ -28,6 +28,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// least once, never lost.
 pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
     let slot = Slot::taken(&world, claim.endpoint.lane());
+    if let Some(end) = claim.event.expires_at.filter(|end| *end <= world.clock.now()) {
+        slot.end_unsent();
+        return end_expired(&world, claim, end).await;
+    }
     let Some(attempt) = attempt(&world, &claim).await else {
         return; // Cut by a stop: nothing is recorded, the next start delivers it.
     };
@@ -46,10 +50,28 @@ pub(super) async fn deliver(world: Arc<World>, claim: Claim) {
         now,
         world.draw_jitter(),
     );
+    let verdict = retry::in_time(verdict, attempt.number, claim.event.expires_at);
     let record = Record::new(claim, attempt.into(), verdict, now);
     save(&world, record).await;
     drop((withheld, unrecorded));
     start_senders(&world);
+}
+
+/// Ends a delivery whose event had expired when its turn came.
+async fn end_expired(world: &Arc<World>, claim: Claim, expired_at: Timestamp) {
+    let (company, reason) = (claim.event.company, expired(claim.attempts, expired_at));
+    let doomed = [(claim.delivery, Some(claim.fence))];
+    match world.store.end(company, &doomed, &reason, world.clock.now()).await {
+        Ok(ended) => {
+            world.metrics.failed.inc_by(ended.deliveries.len() as u64);
+            world.look_into_all(&ended.woken);
+        }
+        Err(error) => {
+            tracing::warn!(%error, delivery.id = %claim.delivery, "{reason}; to be ended later");
+            give_back(world, vec![claim], PAUSE);
+        }
+    }
+    start_senders(world);
 }
 
 fn ending(outcome: &Outcome) -> Ending {
@@ -135,6 +157,7 @@ async fn save(world: &Arc<World>, record: Record) {
         tracing::warn!(delivery.id = %delivery, "a result came too late, or for the second time");
     }
     tell_lanes(world, &record).await;
+    world.look_into_all(&recorded.woken);
     drop(refused);
 }
 
@@ -187,6 +210,11 @@ impl Slot {
         self.ended = true;
         self.world.lanes().ended(self.lane, ending);
         Unrecorded(Arc::clone(&self.world))
+    }
+
+    fn end_unsent(mut self) {
+        self.ended = true;
+        self.world.lanes().unsent(self.lane);
     }
 }
 

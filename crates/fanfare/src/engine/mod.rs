@@ -1,5 +1,7 @@
 //! The road: emit, schedule, deliver, record; and the engine that drives it.
 
+mod asked;
+mod cancel;
 mod deliver;
 mod dispatch;
 mod emit;
@@ -27,7 +29,11 @@ use crate::send::{GuardPolicy, Transport};
 use crate::store::Store;
 use secrets::Secrets;
 
-pub use emit::{DEPTH_MAX, IDEMPOTENCY_KEY_MAX, NewEvent, check_json};
+pub use asked::{
+    DELIVER_AT_MAX, DEPTH_MAX, EVENTS_BYTES_MAX, EVENTS_MAX, IDEMPOTENCY_KEY_MAX, NewEvent,
+    ORDERING_KEY_CHARS_MAX, check_json,
+};
+pub use cancel::Cancelled;
 pub use manage::{COMPANY_NAME_MAX, NewEndpoint, RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX};
 pub use upkeep::check;
 
@@ -66,6 +72,8 @@ pub struct Rules {
     pub max_payload: usize,
     /// How long concluded history is kept.
     pub retention: Duration,
+    /// How long an event is known by its id or key; at least as long as history is kept.
+    pub key_retention: Duration,
 }
 
 impl Default for Rules {
@@ -75,6 +83,7 @@ impl Default for Rules {
             request_timeout: Duration::from_secs(15),
             max_payload: 256 * 1024,
             retention: Duration::from_hours(30 * 24),
+            key_retention: Duration::from_hours(60 * 24),
         }
     }
 }
@@ -116,6 +125,11 @@ impl Rules {
     /// How long a claim holds.
     fn lease(&self) -> Duration {
         self.request_timeout.saturating_mul(LEASE_FACTOR).max(LEASE_MIN)
+    }
+
+    /// What is still there must be known.
+    fn key_retention(&self) -> Duration {
+        self.key_retention.max(self.retention)
     }
 
     /// What lanes may hold and send at once.

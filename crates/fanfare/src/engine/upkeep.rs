@@ -47,8 +47,12 @@ impl Engine {
 async fn round(world: &World) -> store::Result<bool> {
     let now = world.clock.now();
     let buried = world.store.bury(now, SLICE).await?;
+    let lapsed = world.store.lapse(now, SLICE).await?;
+    world.look_into_all(&lapsed.woken);
+    world.metrics.failed.inc_by(lapsed.deliveries.len() as u64);
     let expired = world.store.expire(now.minus(world.rules.retention), SLICE).await?;
-    Ok(buried + expired > 0)
+    let forgotten = world.store.forget(now.minus(world.rules.key_retention()), SLICE).await?;
+    Ok(buried + expired + forgotten > 0 || !lapsed.deliveries.is_empty())
 }
 
 /// Proves the invariants of a store: its own, and, where the key is known, that every sealed secret

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Milliseconds since the Unix epoch. Stored as an integer, shown as
@@ -44,9 +45,30 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl FromStr for Timestamp {
+    type Err = String;
+
+    /// Reads a moment of RFC 3339, to the millisecond.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let moment = text.parse::<jiff::Timestamp>();
+        let moment = moment.map_err(|_| "must be a time such as 2025-07-05T01:52:11.613Z")?;
+        Ok(Timestamp(moment.as_millisecond()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_read_in_any_offset() {
+        for text in ["2025-07-05T01:52:11.613Z", "2025-07-04T22:52:11.613-03:00"] {
+            assert_eq!(text.parse(), Ok(Timestamp(1_751_680_331_613)));
+        }
+        for text in ["", "tomorrow", "2025-07-05", "2025-07-05T01:52:11", "1751680331613"] {
+            assert!(text.parse::<Timestamp>().unwrap_err().contains("such as"), "{text}");
+        }
+    }
 
     #[test]
     fn a_moment_is_shown_in_utc_with_three_digits() {

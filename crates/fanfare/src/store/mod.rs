@@ -5,8 +5,10 @@
 //! it does not, and when it returns `Ok` it is on disk. No method asks what time it is; the caller
 //! says. An id of another company is not found.
 
+mod birth;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod repeats;
 mod rows;
 pub mod sqlite;
 
@@ -84,15 +86,26 @@ pub trait Queue: Send + Sync {
     /// the start of the one process that owns the store.
     async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
 
-    /// Stores an event together with one delivery for each enabled endpoint of its company that
-    /// listens to its type, and the company when that is new. A delivery whose endpoint
-    /// `admission` lets in is claimed at birth (due one lease after the event's `created_at`,
-    /// fence 1); any other is due at `created_at`.
-    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted>;
+    /// Stores events, each together with one delivery for each enabled endpoint of its company that
+    /// listens to its type, and the company when that is new: all of them or, when one of them is
+    /// refused, none. They are answered in their order, which is the order of their deliveries. One
+    /// that is known by one of its names is not stored again; what is known outlives the event.
+    ///
+    /// A delivery that may be sent at once and whose endpoint `admission` lets in is claimed at
+    /// birth (due one lease after the event's `created_at`, fence 1). Any other is due at
+    /// `created_at`, the event's `deliver_at` or the end of the endpoint's window for newer ones of
+    /// its type and ordering key, whichever is latest. One that has to wait for another under the
+    /// same order key is parked until [every earlier one](Delivery::order_key) has ended.
+    ///
+    /// Where the endpoint has such a window, the delivery supersedes those of the same type and
+    /// ordering key that wait and are not claimed: they fail, naming it. It takes over the earliest
+    /// time at which one of them was to be sent first, so that a flood does not put it off for
+    /// ever.
+    async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>>;
 
     /// For each lane wanted, claims up to its limit of due deliveries, the longest due first, and
     /// moves their due time to `now + lease`. Nothing is claimed of a disabled or deleted
-    /// endpoint, and no delivery is claimed twice before its lease ends.
+    /// endpoint, no delivery is claimed twice before its lease ends, and none that is parked.
     async fn claim(
         &self,
         wanted: &[Wanted],
@@ -104,20 +117,38 @@ pub trait Queue: Send + Sync {
     /// applies the verdict and counts the attempt. Returns whether it did. A `Gone` verdict also
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
-    /// under it changes nothing.
+    /// under it changes nothing. A delivery that ends lets the next one under its order key go; a
+    /// retry does not.
     async fn record(&self, record: Record) -> Result<Recorded>;
 
     /// Gives claims back unused: what still holds is due at `now`.
     async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()>;
 
     /// Makes a new delivery, due at `now` and unclaimed, of the same event to the same endpoint
-    /// with the same shape. `None` when there is no such delivery or its endpoint is deleted.
+    /// with the same shape. Where others wait under its order key, it is parked behind them; it
+    /// supersedes nothing, and nothing supersedes it. `None` when there is no such delivery or its
+    /// endpoint is deleted.
     async fn replay(
         &self,
         company: CompanyId,
         id: DeliveryId,
         now: Timestamp,
     ) -> Result<Option<Delivery>>;
+
+    /// The deliveries of an event that wait, in the order of ids. `None` when there is no such
+    /// event.
+    async fn waiting_of(&self, company: CompanyId, event: EventId)
+    -> Result<Option<Vec<Delivery>>>;
+
+    /// Fails waiting deliveries for this reason: those that nobody has claimed, and those that are
+    /// claimed under the fence named. Each lets the next one under its order key go.
+    async fn end(
+        &self,
+        company: CompanyId,
+        deliveries: &[(DeliveryId, Option<u64>)],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Ended>;
 
     /// The lanes that have waiting deliveries and an endpoint that is enabled, in the order of
     /// company and endpoint, after the one named. Costs a seek for each lane, however long it is.
@@ -161,9 +192,16 @@ pub trait Upkeep: Send + Sync {
     async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool>;
 
     /// Removes up to `limit` final deliveries that were made before `before`, with their attempts,
-    /// then what no longer has a delivery: events with their keys, and deleted endpoints. Returns
-    /// how many rows went; 0 when nothing is left.
+    /// then what no longer has a delivery: events, and deleted endpoints. Returns how many rows
+    /// went; 0 when nothing is left.
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64>;
+
+    /// Forgets up to `limit` names of events that were accepted before `before`. Returns how many.
+    async fn forget(&self, before: Timestamp, limit: u32) -> Result<u64>;
+
+    /// Fails up to `limit` waiting, unclaimed deliveries of events that had expired by `now`, held
+    /// or not. Each lets the next one under its order key go.
+    async fn lapse(&self, now: Timestamp, limit: u32) -> Result<Ended>;
 
     /// Fails up to `limit` waiting deliveries of deleted endpoints. Returns how many.
     async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64>;
@@ -193,11 +231,27 @@ pub trait Upkeep: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct Emit {
     /// The event.
-    pub event: Event,
+    pub event: Arc<Event>,
     /// Whether the caller chose the event's id, so that it may be there already.
     pub id_given: bool,
-    /// The caller's `Idempotency-Key`, unique in the company.
-    pub key: Option<String>,
+    /// By what it may be known already; the first one that is decides.
+    pub names: Vec<Name>,
+}
+
+impl Emit {
+    /// An event that nothing can repeat.
+    pub fn new(event: Event) -> Self {
+        Emit { event: Arc::new(event), id_given: false, names: Vec::new() }
+    }
+}
+
+/// By what an event is known in its company.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// `key:`, `batch:` or `id:` and what the caller chose.
+    pub text: String,
+    /// Of all that was asked under it, so that the same can be told from another.
+    pub digest: [u8; 32],
 }
 
 /// What came of an emit.
@@ -207,13 +261,18 @@ pub enum Accepted {
     New {
         /// Deliveries claimed at birth.
         claims: Vec<Claim>,
-        /// Endpoints with a delivery that was not.
-        waiting: Vec<EndpointId>,
+        /// Where something else falls due by it, and when. What is parked does not.
+        waiting: Vec<(EndpointId, Timestamp)>,
+        /// How many deliveries it has.
+        deliveries: u32,
     },
-    /// The same event was stored before, under the same id or key: this is what was answered.
+    /// The same was accepted before under one of its names: this is what was answered.
     Repeat(Receipt),
-    /// Another event was stored before under the same id or key.
-    Conflict(Receipt),
+    /// Something else was accepted before under this name of it. Nothing is stored.
+    Conflict(String),
+    /// Nothing is stored: another one of the call is a conflict, or one of them had expired before
+    /// it was accepted.
+    Withheld,
 }
 
 /// What came of a record.
@@ -221,6 +280,15 @@ pub enum Accepted {
 pub struct Recorded {
     /// Whether the claim still held, so that the verdict counts.
     pub applied: bool,
+    /// Lanes in which something fell due by it.
+    pub woken: Vec<LaneKey>,
+}
+
+/// What was ended unsent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The deliveries.
+    pub deliveries: Vec<DeliveryId>,
     /// Lanes in which something fell due by it.
     pub woken: Vec<LaneKey>,
 }

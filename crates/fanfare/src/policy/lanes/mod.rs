@@ -15,11 +15,11 @@ mod recent;
 mod tests;
 mod turns;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Claim, Endpoint, EndpointId, LaneKey, Timestamp};
+use crate::model::{Claim, DeliveryId, Endpoint, EndpointId, LaneKey, Timestamp};
 use lane::{Lane, Waiting};
 use recent::Recent;
 use turns::Turns;
@@ -178,6 +178,16 @@ impl Lanes {
         self.forget_if_idle(key.endpoint);
     }
 
+    /// A delivery whose turn had come was not sent after all.
+    pub fn unsent(&mut self, key: LaneKey) {
+        self.in_flight -= 1;
+        self.turns.ended(key.company);
+        let Some(lane) = self.lanes.get_mut(&key.endpoint) else { return };
+        lane.in_flight -= 1;
+        self.queue(key.endpoint);
+        self.forget_if_idle(key.endpoint);
+    }
+
     /// What follows from [`Ending::Gone`] is on disk, or given up.
     pub fn resume(&mut self, key: LaneKey) {
         let Some(lane) = self.lanes.get_mut(&key.endpoint) else { return };
@@ -268,6 +278,22 @@ impl Lanes {
         self.wait_for_store(endpoint.id);
         self.forget_if_idle(endpoint.id);
         held
+    }
+
+    /// Takes the claims of these deliveries out of an endpoint's window; those in flight stay.
+    pub fn withdraw(&mut self, endpoint: EndpointId, deliveries: &[DeliveryId]) -> Vec<Claim> {
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return Vec::new() };
+        let of_them = |waiting: &Waiting| deliveries.contains(&waiting.claim.delivery);
+        let window = std::mem::take(&mut lane.window).into_iter();
+        let (taken, left): (VecDeque<_>, VecDeque<_>) = window.partition(of_them);
+        lane.window = left;
+        let taken: Vec<Claim> = taken.into_iter().map(|waiting| waiting.claim).collect();
+        let bytes: usize = taken.iter().map(|claim| claim.event.payload.len()).sum();
+        lane.bytes -= bytes;
+        self.window_bytes -= bytes;
+        self.wait_for_store(endpoint);
+        self.forget_if_idle(endpoint);
+        taken
     }
 
     /// Everything that is claimed and not in flight, to give back at the end.

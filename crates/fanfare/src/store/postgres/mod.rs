@@ -7,6 +7,7 @@ mod accept;
 mod batch;
 mod check;
 mod connect;
+mod ending;
 mod endpoints;
 mod error;
 mod history;
@@ -16,6 +17,7 @@ mod owner;
 mod queue;
 mod record;
 mod rows;
+mod supersede;
 mod transaction;
 mod upkeep;
 
@@ -27,7 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::model::Record;
-use crate::store::postgres::accept::Emitted;
+use crate::store::postgres::accept::Call;
 use crate::store::postgres::batch::Line;
 use crate::store::postgres::connect::Address;
 use crate::store::postgres::owner::Owner;
@@ -36,7 +38,7 @@ use crate::store::{Result, StoreError};
 /// A store in a PostgreSQL database, in a schema of its own.
 pub struct Postgres {
     database: Arc<Database>,
-    emits: Line<Emitted>,
+    emits: Line<Call>,
     records: Line<Record>,
     closing: CancellationToken,
     workers: TaskTracker,

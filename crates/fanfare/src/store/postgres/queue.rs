@@ -10,15 +10,19 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::model::{
-    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, LaneKey, Record, Timestamp,
+    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, EventId, LaneKey, Record,
+    Timestamp,
 };
 use crate::store::postgres::Postgres;
-use crate::store::postgres::accept::Emitted;
+use crate::store::postgres::accept::Call;
+use crate::store::postgres::ending::Doomed;
 use crate::store::postgres::rows::{
     self, delivery_columns, endpoint_columns, event_columns, get, unsigned,
 };
 use crate::store::postgres::transaction::Transaction;
-use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Recorded, Result, Wanted};
+use crate::store::{
+    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Wanted,
+};
 
 const RECOVER: &str =
     "update deliveries set claimed = false, due_at = $1 where state = 0 and claimed";
@@ -51,8 +55,8 @@ const CLAIM: &str = concat!(
         update deliveries d set fence = d.fence + 1, due_at = $6, claimed = true
         from due where d.company_id = due.company_id and d.id = due.id
         returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.event_id, d.fence,
-                  d.attempts, d.probes, d.sequence, d.shape)
-    select t.n, t.id as delivery_id, t.fence, t.attempts, t.probes, t.sequence, t.shape, ",
+                  d.attempts, d.probes, d.sequence, d.order_key is not null as ordered, d.shape)
+    select t.n, t.id as delivery_id, t.fence, t.attempts, t.probes, t.sequence, t.ordered, t.shape, ",
     event_columns!(),
     ", l.*
     from taken t
@@ -69,34 +73,60 @@ const NEXT_DUE: &str = "
     cross join lateral (
         select d.due_at from deliveries d
         where d.company_id = w.company_id and d.endpoint_id = w.endpoint_id and d.state = 0
+          and d.due_at < 4503599627370496
         order by d.due_at, d.id limit 1) d
     where e.disabled_at is null and e.deleted_at is null";
 
-/// The event is held until the end, so that it cannot expire together with the old delivery.
-const REPLAY: &str = concat!(
-    "with old as (
-        select d.company_id, d.id, d.endpoint_id, d.event_id, d.shape
+/// Holds the lane and gives the next sequence number, if there is something to replay. The event is
+/// held until the end, so that it cannot expire together with the old delivery.
+const REPLAY_COUNT: &str = "
+    with old as (
+        select d.company_id, d.endpoint_id
         from deliveries d
         join events v on v.company_id = d.company_id and v.id = d.event_id
         join endpoints e on e.company_id = d.company_id and e.id = d.endpoint_id
         where d.company_id = $1 and d.id = $2 and e.deleted_at is null
-        for key share of d, v),
-    tally as (
-        insert into counts (company_id, endpoint_id, waiting, concluded, failed, sequence)
-        select company_id, endpoint_id, 1, 0, 0, 1 from old
-        on conflict (company_id, endpoint_id)
-        do update set waiting = counts.waiting + 1, sequence = counts.sequence + 1
-        returning company_id, endpoint_id, sequence),
+        for key share of d, v)
+    insert into counts (company_id, endpoint_id, waiting, concluded, failed, sequence)
+    select company_id, endpoint_id, 1, 0, 0, 1 from old
+    on conflict (company_id, endpoint_id)
+    do update set waiting = counts.waiting + 1, sequence = counts.sequence + 1";
+
+/// Sent behind the count, so that it sees what waits in the lane by then.
+const REPLAY: &str = concat!(
+    "with old as (
+        select d.company_id, d.endpoint_id, d.event_id, d.id, d.shape, v.expires_at, c.sequence,
+               case e.ordering when 'key' then v.ordering_key when 'strict' then '' end as order_key
+        from deliveries d
+        join events v on v.company_id = d.company_id and v.id = d.event_id
+        join endpoints e on e.company_id = d.company_id and e.id = d.endpoint_id
+        join counts c on c.company_id = d.company_id and c.endpoint_id = d.endpoint_id
+        where d.company_id = $1 and d.id = $2),
     made as (
         insert into deliveries (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
-                                replay_of, claimed, fence, state, attempts, sequence)
-        select company_id, $3, endpoint_id, event_id, shape, $4, $4, id, false, 0, 0, 0, sequence
-        from old join tally using (company_id, endpoint_id)
+                                replay_of, claimed, fence, state, attempts, sequence, expires_at,
+                                order_key)
+        select company_id, $3, endpoint_id, event_id, shape,
+               case when exists (
+                   select from deliveries w
+                   where w.company_id = o.company_id and w.endpoint_id = o.endpoint_id
+                     and w.order_key = o.order_key and w.state = 0)
+               then $4 + 4503599627370496 else $4 end,
+               $4, id, false, 0, 0, 0, sequence, expires_at, order_key
+        from old o
         returning *)
     select ",
     delivery_columns!(),
     " from made d"
 );
+
+const WAITING_OF: &str = concat!(
+    "select ",
+    delivery_columns!(),
+    " from deliveries d where d.company_id = $1 and d.event_id = $2 and d.state = 0 order by d.id"
+);
+
+const HAS_EVENT: &str = "select 1 from events where company_id = $1 and id = $2";
 
 /// From lane to lane, one seek each: the first row behind a lane begins the next one.
 const LANES: &str = "
@@ -110,7 +140,8 @@ const LANES: &str = "
             where state = 0 and (company_id, endpoint_id) > (lane.company_id, lane.endpoint_id)
             order by company_id, endpoint_id, due_at, id limit 1) next)
     select l.company_id, l.endpoint_id, l.due_at from lane l
-    where exists (select from endpoints e
+    where l.due_at < 4503599627370496
+      and exists (select from endpoints e
                   where e.company_id = l.company_id and e.id = l.endpoint_id
                     and e.disabled_at is null and e.deleted_at is null)
     limit $3";
@@ -125,8 +156,8 @@ impl Queue for Postgres {
         Ok(())
     }
 
-    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted> {
-        self.emits.submit(Emitted::new(emit, admission)).await
+    async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
+        self.emits.submit(Call::new(emits, admission)).await
     }
 
     async fn claim(
@@ -181,12 +212,50 @@ impl Queue for Postgres {
         id: DeliveryId,
         now: Timestamp,
     ) -> Result<Option<Delivery>> {
-        let client = self.database.writer().await?;
-        let statement = client.prepare_cached(REPLAY).await?;
+        let client = Transaction::on(self.database.writer().await?);
+        let count = client.prepare_cached(REPLAY_COUNT).await?;
+        let make = client.prepare_cached(REPLAY).await?;
         let new = DeliveryId::new(now).uuid();
-        let row =
-            client.query_opt(&statement, &[&company.uuid(), &id.uuid(), &new, &now.0]).await?;
-        row.as_ref().map(rows::delivery).transpose()
+        client.batch_execute("begin").await?;
+        let made = if client.execute(&count, &[&company.uuid(), &id.uuid()]).await? == 1 {
+            let of_replay: [&(dyn ToSql + Sync); 4] = [&company.uuid(), &id.uuid(), &new, &now.0];
+            Some(client.query_one(&make, &of_replay).await?)
+        } else {
+            None
+        };
+        client.batch_execute("commit").await?;
+        client.ended();
+        made.as_ref().map(rows::delivery).transpose()
+    }
+
+    async fn waiting_of(
+        &self,
+        company: CompanyId,
+        event: EventId,
+    ) -> Result<Option<Vec<Delivery>>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(WAITING_OF).await?;
+        let found = client.query(&statement, &[&company.uuid(), &event.uuid()]).await?;
+        if found.is_empty()
+            && client.query_opt(HAS_EVENT, &[&company.uuid(), &event.uuid()]).await?.is_none()
+        {
+            return Ok(None);
+        }
+        found.iter().map(rows::delivery).collect::<Result<_>>().map(Some)
+    }
+
+    async fn end(
+        &self,
+        company: CompanyId,
+        deliveries: &[(DeliveryId, Option<u64>)],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Ended> {
+        let mut doomed = Doomed::default();
+        for (id, fence) in deliveries {
+            doomed.add((company.uuid(), id.uuid()), *fence, rows::text(reason).into_owned());
+        }
+        doomed.end(Transaction::on(self.database.writer().await?), now).await
     }
 
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
@@ -234,6 +303,7 @@ fn read_claim(row: &Row, endpoint: Arc<Endpoint>) -> Result<Claim> {
         attempts: unsigned(get(row, "attempts")?, "number of attempts")?,
         probes: unsigned(get(row, "probes")?, "number of probes")?,
         sequence: rows::sequence(row)?,
+        ordered: get(row, "ordered")?,
         shape: rows::shape(row, "shape")?,
         event: Arc::new(rows::event(row)?),
         endpoint,

@@ -2,14 +2,18 @@
 
 use std::borrow::Cow;
 
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
 
 use crate::metrics::Stopwatch;
-use crate::model::{Disabled, Outcome, Record, Timestamp, Verdict};
+use crate::model::{Disabled, LaneKey, Outcome, Record, Timestamp, Verdict};
 use crate::store::postgres::Database;
 use crate::store::postgres::batch::Job;
+use crate::store::postgres::ending::{LET_NEXT_GO, woken};
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
+use crate::store::postgres::transaction::Transaction;
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::{Recorded, Result};
 
@@ -80,54 +84,97 @@ impl Job for Record {
     }
 
     async fn together(database: &Database, records: &[Self]) -> Result<Vec<Recorded>> {
-        let client = database.writer().await?;
+        let client = Transaction::on(database.writer().await?);
         let statement = client.prepare_cached(RECORD).await?;
         let (verdicts, attempts) = (Verdicts::of(records)?, Attempts::of(records)?);
         let (v, a) = (&verdicts, &attempts);
         let gone = Disabled::gone(Timestamp::default()).reason;
         let clock = Stopwatch::start();
-        let rows = client
-            .query(
-                &statement,
-                &[
-                    &v.number,
-                    &v.company,
-                    &v.delivery,
-                    &v.fence,
-                    &v.state,
-                    &v.due_at,
-                    &v.reason,
-                    &v.at,
-                    &v.gone,
-                    &a.number,
-                    &a.started_at,
-                    &a.duration_us,
-                    &a.url,
-                    &a.headers,
-                    &a.status,
-                    &a.answer_headers,
-                    &a.body,
-                    &a.flaw,
-                    &gone,
-                    &a.queue_us,
-                    &a.dns_us,
-                    &a.connect_us,
-                    &a.tls_us,
-                    &a.first_byte_us,
-                    &a.probe,
-                ],
-            )
-            .await?;
+        let of_records: [&(dyn ToSql + Sync); 25] = [
+            &v.number,
+            &v.company,
+            &v.delivery,
+            &v.fence,
+            &v.state,
+            &v.due_at,
+            &v.reason,
+            &v.at,
+            &v.gone,
+            &a.number,
+            &a.started_at,
+            &a.duration_us,
+            &a.url,
+            &a.headers,
+            &a.status,
+            &a.answer_headers,
+            &a.body,
+            &a.flaw,
+            &gone,
+            &a.queue_us,
+            &a.dns_us,
+            &a.connect_us,
+            &a.tls_us,
+            &a.first_byte_us,
+            &a.probe,
+        ];
+        let (rows, freed) = run(&client, (&statement, &of_records), &Ended::of(records)).await?;
+        client.ended();
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
         let mut held = vec![Recorded::default(); records.len()];
         for row in &rows {
             let number: i32 = get(row, "n")?;
-            if let Some(held) = held.get_mut(number.unsigned_abs() as usize) {
+            let number = number.unsigned_abs() as usize;
+            if let Some((held, record)) = held.get_mut(number).zip(records.get(number)) {
                 held.applied = true;
+                let lane = record.claim.endpoint.lane();
+                held.woken.extend(freed.contains(&lane).then_some(lane));
             }
         }
         Ok(held)
     }
+}
+
+/// Deliveries that end and have an order key, so that others may wait for that.
+struct Ended {
+    company: Vec<Uuid>,
+    delivery: Vec<Uuid>,
+    at: i64,
+}
+
+impl Ended {
+    fn of(records: &[Record]) -> Ended {
+        let ends = |record: &&Record| {
+            record.claim.ordered && !matches!(record.verdict, Verdict::RetryAt(_))
+        };
+        let ended = || records.iter().filter(ends);
+        Ended {
+            company: ended().map(|record| record.claim.event.company.uuid()).collect(),
+            delivery: ended().map(|record| record.claim.delivery.uuid()).collect(),
+            at: ended().map(|record| record.at.0).max().unwrap_or_default(),
+        }
+    }
+}
+
+/// Records, and lets the next ones go behind what has ended. Most have nothing behind them: then one
+/// statement is a transaction of its own.
+async fn run(
+    client: &Transaction,
+    (record, values): (&Statement, &[&(dyn ToSql + Sync)]),
+    ended: &Ended,
+) -> Result<(Vec<Row>, Vec<LaneKey>)> {
+    if ended.delivery.is_empty() {
+        return Ok((client.query(record, values).await?, Vec::new()));
+    }
+    let next = client.prepare_cached(LET_NEXT_GO).await?;
+    let of_next: [&(dyn ToSql + Sync); 3] = [&ended.company, &ended.delivery, &ended.at];
+    let ((), rows, next, ()) = tokio::try_join!(
+        biased;
+        client.batch_execute("begin"),
+        client.query(record, values),
+        client.query(&next, &of_next),
+        client.batch_execute("commit"),
+    )?;
+    Ok((rows, woken(&next)?))
 }
 
 /// What follows, column by column.

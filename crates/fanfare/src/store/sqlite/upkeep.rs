@@ -4,12 +4,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use crate::model::{
-    CompanyId, DeliveryId, DeliveryState, EndpointId, LaneKey, SealedSecret, Timestamp,
-};
+use crate::model::{CompanyId, DeliveryId, EndpointId, LaneKey, SealedSecret, Timestamp, expired};
+use crate::store::sqlite::ending::{Doomed, Held, end};
 use crate::store::sqlite::queue::found_delivery;
 use crate::store::sqlite::{Sqlite, Tx, check};
-use crate::store::{Result, StoreError, Upkeep};
+use crate::store::{Ended, Result, StoreError, Upkeep};
 
 const KEEP: &str = "insert into kept (name, value) values (?1, ?2) on conflict do nothing";
 const KEPT: &str = "select value from kept where name = ?1";
@@ -23,14 +22,22 @@ const SECRETS: &str = "
     select company_id, id, secret from endpoints where id > ?1 order by id limit ?2";
 
 const BURIED: &str = "
-    select d.company_id, d.id, d.endpoint_id from deliveries d
+    select d.company_id, d.id from deliveries d
     join endpoints e on e.company_id = d.company_id and e.id = d.endpoint_id
     where d.state = 0 and e.deleted_at is not null limit ?1";
 
-const BURY: &str = "
-    update deliveries set state = 2, claimed = 0, reason = 'the endpoint was deleted',
-        updated_at = ?3
-    where company_id = ?1 and id = ?2 and state = 0";
+const LAPSED: &str = "
+    select d.company_id, d.id, d.attempts, d.expires_at
+    from companies c cross join deliveries d indexed by deliveries_lapsing
+        on d.company_id = c.company_id
+    where d.state = 0 and d.expires_at <= ?1 and d.claimed = 0 limit ?2";
+
+const FORGOTTEN: &str = "
+    select k.company_id, k.name from companies c cross join known k indexed by known_by_age
+        on k.company_id = c.company_id
+    where k.created_at < ?1 limit ?2";
+
+const FORGET: &str = "delete from known where company_id = ?1 and name = ?2";
 
 const NEXT_ENDPOINT: &str = "
     select company_id, endpoint_id from counts where (company_id, endpoint_id) > (?1, ?2)
@@ -49,7 +56,6 @@ const DROP_DELIVERY: &str = "delete from deliveries where company_id = ?1 and id
 const HAS_DELIVERIES: &str = "
     select exists (select 1 from deliveries where company_id = ?1 and event_id = ?2)";
 const DROP_EVENT: &str = "delete from events where company_id = ?1 and id = ?2";
-const DROP_KEYS: &str = "delete from idempotency where company_id = ?1 and event_id = ?2";
 
 #[async_trait]
 impl Upkeep for Sqlite {
@@ -78,7 +84,7 @@ impl Upkeep for Sqlite {
 
     async fn expire(&self, before: Timestamp, limit: u32) -> Result<u64> {
         // Looked for on a reader's time, removed in one short transaction.
-        let found = self.read(move |db| expired(db, before, limit)).await?;
+        let found = self.read(move |db| old(db, before, limit)).await?;
         let unheard = self.read(move |db| unheard(db, before, limit)).await?;
         if found.is_empty() && unheard.is_empty() {
             return Ok(0);
@@ -102,17 +108,27 @@ impl Upkeep for Sqlite {
         if found.is_empty() {
             return Ok(0);
         }
+        self.write(move |tx| Ok(end_all(tx, &found, now)?.deliveries.len() as u64)).await
+    }
+
+    async fn lapse(&self, now: Timestamp, limit: u32) -> Result<Ended> {
+        let found = self.read(move |db| lapsed(db, now, limit)).await?;
+        if found.is_empty() {
+            return Ok(Ended::default());
+        }
+        self.write(move |tx| end_all(tx, &found, now)).await
+    }
+
+    async fn forget(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        let found = self.read(move |db| forgotten(db, before, limit)).await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
         self.write(move |tx| {
-            let mut failed = 0;
-            for (lane, id) in &found {
-                let (company, id) = (lane.company.uuid(), id.uuid());
-                if tx.prepare_cached(BURY)?.execute(params![company, id, now.0])? == 1 {
-                    tx.count_out(*lane, DeliveryState::Waiting);
-                    tx.count_in(*lane, DeliveryState::Failed);
-                    failed += 1;
-                }
+            for (company, name) in &found {
+                tx.prepare_cached(FORGET)?.execute(params![company, name])?;
             }
-            Ok(failed)
+            Ok(found.len() as u64)
         })
         .await
     }
@@ -159,7 +175,7 @@ impl Upkeep for Sqlite {
     }
 }
 
-fn expired(
+fn old(
     db: &Connection,
     before: Timestamp,
     limit: u32,
@@ -191,14 +207,44 @@ fn unheard(db: &Connection, before: Timestamp, limit: u32) -> rusqlite::Result<V
     events.collect()
 }
 
-fn buried(db: &Connection, limit: u32) -> rusqlite::Result<Vec<(LaneKey, DeliveryId)>> {
+fn buried(db: &Connection, limit: u32) -> rusqlite::Result<Vec<Doomed>> {
     let mut statement = db.prepare_cached(BURIED)?;
     let found = statement.query_map([limit], |row| {
         let company = CompanyId::from_uuid(row.get(0)?);
-        let endpoint = EndpointId::from_uuid(row.get(2)?);
-        Ok((LaneKey { company, endpoint }, DeliveryId::from_uuid(row.get(1)?)))
+        let (id, reason) = (DeliveryId::from_uuid(row.get(1)?), "the endpoint was deleted".into());
+        Ok(Doomed { company, id, held: Held::Anyhow, reason })
     })?;
     found.collect()
+}
+
+fn lapsed(db: &Connection, now: Timestamp, limit: u32) -> rusqlite::Result<Vec<Doomed>> {
+    let mut statement = db.prepare_cached(LAPSED)?;
+    let found = statement.query_map(params![now.0, limit], |row| {
+        let company = CompanyId::from_uuid(row.get(0)?);
+        let (id, held) = (DeliveryId::from_uuid(row.get(1)?), Held::Unclaimed);
+        let reason = expired(row.get(2)?, Timestamp(row.get(3)?));
+        Ok(Doomed { company, id, held, reason })
+    })?;
+    found.collect()
+}
+
+fn end_all(tx: &mut Tx<'_>, doomed: &[Doomed], now: Timestamp) -> rusqlite::Result<Ended> {
+    let mut ended = Ended::default();
+    for one in doomed {
+        end(tx, one, now)?.add_to(&mut ended);
+    }
+    Ok(ended)
+}
+
+fn forgotten(
+    db: &Connection,
+    before: Timestamp,
+    limit: u32,
+) -> rusqlite::Result<Vec<(Uuid, String)>> {
+    let mut statement = db.prepare_cached(FORGOTTEN)?;
+    let names =
+        statement.query_map(params![before.0, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    names.collect()
 }
 
 /// Removes a final delivery, and its event when that has no other. Returns whether it was there.
@@ -218,6 +264,5 @@ fn drop_delivery(tx: &mut Tx<'_>, company: CompanyId, id: DeliveryId) -> rusqlit
 
 fn drop_event(tx: &Tx<'_>, company: Uuid, event: Uuid) -> rusqlite::Result<()> {
     tx.prepare_cached(DROP_EVENT)?.execute([company, event])?;
-    tx.prepare_cached(DROP_KEYS)?.execute([company, event])?;
     Ok(())
 }

@@ -74,6 +74,7 @@ fn claim_of_bytes(key: LaneKey, bytes: usize) -> Claim {
         attempts: 0,
         probes: 0,
         sequence: 1,
+        ordered: false,
         shape: Shape::default(),
         event: Arc::new(event),
         endpoint: Arc::new(endpoint(key)),
