@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use fanfare::model::{CompanyId, DeliveryId, EndpointId};
+use fanfare::model::{CompanyId, DeliveryId, EndpointId, EventId};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -34,6 +34,11 @@ impl Authorized {
     /// The id of a delivery in the path.
     pub(crate) fn delivery(&self, name: &str) -> Result<DeliveryId> {
         self.id(name).map(DeliveryId::from_uuid)
+    }
+
+    /// The id of an event in the path.
+    pub(crate) fn event(&self, name: &str) -> Result<EventId> {
+        self.id(name).map(EventId::from_uuid)
     }
 
     fn id(&self, name: &str) -> Result<Uuid> {

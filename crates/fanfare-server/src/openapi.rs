@@ -41,6 +41,8 @@ pub(crate) fn text() -> &'static str {
     info(title = "Fanfare", description = include_str!("openapi.md")),
     paths(
         v1::events::emit,
+        v1::events::emit_all,
+        v1::events::cancel,
         v1::endpoints::register,
         v1::endpoints::list,
         v1::endpoints::show,
@@ -51,6 +53,7 @@ pub(crate) fn text() -> &'static str {
         v1::deliveries::list,
         v1::deliveries::show,
         v1::deliveries::replay,
+        v1::deliveries::cancel,
         v1::companies::show,
         v1::companies::name,
         w3block::configurations::list,
@@ -123,13 +126,17 @@ fn complete(path: &str, operation: &mut Operation) {
         400 | 401 | 403 => of_company,
         404 => ids.len() > 1 || is("getCompany"),
         408 | 413 => has_body,
-        409 => is("emitEvent"),
+        409 => is("emitEvent") || is("emitEvents") || is("cancelDelivery"),
         _ => of_company || is("ready"),
     };
     let w3block = operation.tags.iter().flatten().any(|tag| tag == W3BLOCK);
     for (status, description) in REFUSALS {
         if applies(status) {
-            let description = if status == 401 && w3block { W3BLOCK_401 } else { description };
+            let description = match status {
+                401 if w3block => W3BLOCK_401,
+                409 if is("cancelDelivery") => "The delivery has ended already.",
+                _ => description,
+            };
             let response = refusal(status, description);
             operation.responses.responses.insert(status.to_string(), RefOr::T(response));
         }

@@ -10,7 +10,8 @@ use fanfare::engine::check_json;
 use fanfare::model::{Answer, CompanyId, EventType, Outcome};
 use fanfare::send::{GuardPolicy, HttpTransport, Request, Transport};
 use hyper::Method;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde_json::json;
 use url::{Host, Url};
 
 use super::token;
@@ -21,6 +22,13 @@ use crate::{keys, out, runtime};
 
 /// How long the server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What may be asked of the event: the flag, the field, and what stands for its value in help.
+const WISHES: [(&str, &str, &str, &str); 3] = [
+    ("ordering-key", "orderingKey", "KEY", "What it is about, such as an order's id"),
+    ("deliver-at", "deliverAt", "TIME", "Not to be sent before, such as 2025-07-05T01:52:11Z"),
+    ("expires-at", "expiresAt", "TIME", "Not to be sent from here on"),
+];
 
 pub(super) fn command() -> Command {
     Command::new("emit")
@@ -34,6 +42,17 @@ pub(super) fn command() -> Command {
                 .help("The payload; `-` reads it from the standard input, `@FILE` from a file"),
         )
         .arg(token::company())
+        .args(
+            WISHES.map(|(flag, _, value, help)| {
+                Arg::new(flag).long(flag).value_name(value).help(help)
+            }),
+        )
+        .arg(
+            Arg::new("idempotency-key")
+                .long("idempotency-key")
+                .value_name("KEY")
+                .help("Makes a repeat answer the same and emit nothing"),
+        )
         .arg(
             Arg::new("server")
                 .long("server")
@@ -59,8 +78,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result {
         company,
         method: Method::POST,
         url: url.clone(),
-        headers: headers(&token)?,
-        body: body(&event_type, &payload),
+        headers: headers(&token, matches.get_one::<String>("idempotency-key"))?,
+        body: body(&event_type, &wishes(matches), &payload),
     };
     let outcome = runtime::on_one_thread(async { Ok(transport.send(request).await) })?;
     report(&url, outcome)
@@ -121,15 +140,31 @@ fn reaching(url: &Url) -> Result<GuardPolicy> {
     })
 }
 
-fn headers(token: &str) -> Result<HeaderMap> {
+fn headers(token: &str, idempotency_key: Option<&String>) -> Result<HeaderMap> {
     let bearer = HeaderValue::try_from(format!("Bearer {token}"));
     let bearer = bearer.map_err(|error| Failure::Failed(error.to_string()))?;
     let json = HeaderValue::from_static("application/json");
-    Ok([(AUTHORIZATION, bearer), (CONTENT_TYPE, json)].into_iter().collect())
+    let mut headers: HeaderMap =
+        [(AUTHORIZATION, bearer), (CONTENT_TYPE, json)].into_iter().collect();
+    if let Some(key) = idempotency_key {
+        let key = HeaderValue::try_from(key);
+        let key = key.map_err(|error| Failure::Usage(format!("--idempotency-key: {error}")))?;
+        headers.insert(HeaderName::from_static("idempotency-key"), key);
+    }
+    Ok(headers)
 }
 
-fn body(event_type: &EventType, payload: &[u8]) -> Bytes {
-    let head = format!(r#"{{"type":"{event_type}","data":"#);
+/// The fields of what is asked of the event, each with a comma behind it.
+fn wishes(matches: &ArgMatches) -> String {
+    let given = WISHES.iter().filter_map(|(flag, field, ..)| {
+        let value = matches.get_one::<String>(flag)?;
+        Some(format!("{}:{},", json!(field), json!(value)))
+    });
+    given.collect()
+}
+
+fn body(event_type: &EventType, wishes: &str, payload: &[u8]) -> Bytes {
+    let head = format!(r#"{{"type":"{event_type}",{wishes}"data":"#);
     Bytes::from([head.as_bytes(), payload, b"}"].concat())
 }
 

@@ -103,7 +103,7 @@ pub(crate) const TABLE: &[Setting] = &[
     setting("retention", Value("30d"), "DURATION", "How long concluded history is kept"),
     setting(
         "idempotency_retention",
-        Words("60d, or `retention` where that is longer"),
+        Words("60d, or the retention where that is longer"),
         "DURATION",
         "How long an event is known by its id or `Idempotency-Key`; at least as long as `retention`",
     ),

@@ -69,6 +69,19 @@ pub(crate) async fn replay(State(app): State<App>, access: Authorized) -> Result
     Ok(Json(StatusCode::ACCEPTED, Delivery::of(&sent, endpoint.as_ref())?))
 }
 
+/// Cancels a delivery
+///
+/// If it still waits, it is `failed` with the reason `cancelled`. One that is being sent goes on, and
+/// is answered as it is.
+#[utoipa::path(post, path = "/v1/companies/{companyId}/deliveries/{deliveryId}/cancel",
+    operation_id = "cancelDelivery", tag = DELIVERIES,
+    responses((status = 200, description = "The delivery as it is now.", body = Delivery)))]
+pub(crate) async fn cancel(State(app): State<App>, access: Authorized) -> Result<Json<Delivery>> {
+    let sent = app.engine().cancel_delivery(access.company, access.delivery(ID)?).await?;
+    let endpoint = endpoint(&app, &access, sent.delivery.endpoint).await?;
+    Ok(Json::ok(Delivery::of(&sent, endpoint.as_ref())?))
+}
+
 /// The endpoint, unless it was deleted.
 async fn endpoint(app: &App, access: &Authorized, id: EndpointId) -> Result<Option<Endpoint>> {
     match app.engine().endpoint(access.company, id).await {

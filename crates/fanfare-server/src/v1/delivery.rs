@@ -30,7 +30,9 @@ use crate::standing::{self, Standing};
     "nextAttemptAt": null,
     "heldReason": null,
     "failedReason": null,
-    "replayOf": null}))]
+    "replayOf": null,
+    "sequence": 42,
+    "supersededBy": null}))]
 pub(crate) struct Delivery {
     #[schema(format = "uuid")]
     id: String,
@@ -61,10 +63,11 @@ pub(crate) struct Delivery {
     created_at: String,
     #[schema(format = "date-time")]
     updated_at: String,
-    /// When the next attempt may begin; null while it is being sent, held, or over.
+    /// When the next attempt may begin; null while it is being sent, held, behind another one, or
+    /// over.
     #[schema(format = "date-time", required = true)]
     next_attempt_at: Option<String>,
-    /// Why it is held; null otherwise.
+    /// Why it is held, or waits for another one; null otherwise.
     #[schema(required = true)]
     held_reason: Option<String>,
     /// Why it was given up; null otherwise.
@@ -73,6 +76,13 @@ pub(crate) struct Delivery {
     /// The delivery that this one repeats; null for a first one.
     #[schema(format = "uuid", required = true)]
     replay_of: Option<String>,
+    /// Its place among all deliveries of its endpoint, in the order in which they were made.
+    /// Receivers see it as `webhook-sequence`.
+    #[schema(minimum = 0, example = 42)]
+    sequence: u64,
+    /// The newer delivery that is sent instead; null otherwise.
+    #[schema(format = "uuid", required = true)]
+    superseded_by: Option<String>,
 }
 
 /// Where a delivery stands: `waiting` for its time or being sent, `held` while its endpoint is
@@ -138,6 +148,10 @@ impl Delivery {
                 next_attempt_at = next.map(|next| next.to_string());
                 DeliveryState::Waiting
             }
+            Standing::Behind(reason) => {
+                held_reason = Some(reason);
+                DeliveryState::Waiting
+            }
             Standing::Held(reason) => {
                 held_reason = Some(reason);
                 DeliveryState::Held
@@ -165,6 +179,8 @@ impl Delivery {
             held_reason,
             failed_reason,
             replay_of: delivery.replay_of.map(|id| id.to_string()),
+            sequence: delivery.sequence,
+            superseded_by: delivery.superseded_by.map(|id| id.to_string()),
         })
     }
 }

@@ -8,4 +8,5 @@ mod delivery;
 mod dto;
 pub(crate) mod endpoints;
 pub(crate) mod events;
+mod told;
 mod webhook;

@@ -120,7 +120,9 @@ impl Sender {
 
 fn status(standing: &Standing) -> WebhookStatusEnum {
     match standing {
-        Standing::Waiting(_) | Standing::Held(_) => WebhookStatusEnum::Sending,
+        Standing::Waiting(_) | Standing::Behind(_) | Standing::Held(_) => {
+            WebhookStatusEnum::Sending
+        }
         Standing::Concluded => WebhookStatusEnum::Concluded,
         Standing::Failed(_) => WebhookStatusEnum::Failed,
     }
@@ -135,7 +137,7 @@ fn last_result(sent: &History, standing: &Standing) -> Option<LastResult> {
     };
     match standing {
         Standing::Failed(reason) => result.error = Some(reason.clone()),
-        Standing::Held(reason) => {
+        Standing::Held(reason) | Standing::Behind(reason) => {
             result.error.get_or_insert_with(|| reason.clone());
         }
         Standing::Waiting(_) | Standing::Concluded => {}

@@ -8,8 +8,10 @@ mod arrivals;
 mod bench;
 mod deaths;
 mod network;
+mod order;
 mod pulse;
 mod retries;
+mod schedules;
 mod sequence;
 mod shares;
 mod switches;
@@ -25,7 +27,9 @@ pub use arrivals::*;
 pub use bench::{Bench, DELAYS, LEASE, PAYLOAD, START, SWEEP, event, switched, to_url};
 pub use deaths::*;
 pub use network::{Network, Reply, Sent};
+pub use order::*;
 pub use retries::*;
+pub use schedules::*;
 pub use sequence::*;
 pub use shares::*;
 pub use switches::*;
@@ -70,6 +74,22 @@ macro_rules! road {
             a_claim_on_its_way_goes_by_what_its_endpoint_is_now
             deleting_an_endpoint_fails_what_waits
             a_replay_has_the_same_id_and_is_marked
+
+            a_failing_event_holds_up_its_own_key_alone
+            an_event_given_up_lets_the_next_one_go
+            a_strict_order_is_that_of_acceptance
+            order_outlives_the_process
+            a_disabled_endpoint_goes_on_in_order
+            of_a_flood_the_newest_is_sent_once_a_window
+            no_interleaving_inverts_a_key
+
+            a_scheduled_event_is_sent_at_its_time
+            times_and_keys_that_cannot_be_are_refused
+            nothing_is_sent_after_its_end
+            what_waits_is_cancelled_and_what_is_sent_goes_on
+            a_hundred_callers_with_one_key_tell_one_event
+            a_conflict_in_a_batch_stores_nothing
+            a_key_is_known_longer_than_its_event
 
             a_drained_engine_ends_what_is_in_flight_and_nothing_is_sent_twice
             a_stop_cuts_what_outlasts_its_grace
@@ -119,7 +139,9 @@ mod tests {
         let listed = include_str!("mod.rs");
         let files = [
             include_str!("arrivals.rs"),
+            include_str!("order.rs"),
             include_str!("retries.rs"),
+            include_str!("schedules.rs"),
             include_str!("switches.rs"),
             include_str!("deaths.rs"),
             include_str!("shares.rs"),

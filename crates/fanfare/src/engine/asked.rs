@@ -68,10 +68,8 @@ impl NewEvent {
             return Err(Error::invalid("data", format!("nests deeper than {DEPTH_MAX} levels")));
         }
         check_key(self.idempotency_key.as_deref())?;
-        if self.ordering_key.as_deref().is_some_and(|key| !is_ordering_key(key)) {
-            let reason =
-                format!("must have 1 to {ORDERING_KEY_CHARS_MAX} characters, none of them control");
-            return Err(Error::invalid("orderingKey", reason));
+        if let Some(key) = &self.ordering_key {
+            check_ordering_key(key).map_err(|reason| Error::invalid("orderingKey", reason))?;
         }
         if self.deliver_at.is_some_and(|at| at > now.plus(DELIVER_AT_MAX)) {
             return Err(Error::invalid("deliverAt", "must be at most 366 days from now"));
@@ -136,9 +134,13 @@ pub(super) fn check_key(key: Option<&str>) -> Result<()> {
     Err(Error::invalid("Idempotency-Key", reason))
 }
 
-fn is_ordering_key(key: &str) -> bool {
-    (1..=ORDERING_KEY_CHARS_MAX).contains(&key.chars().count())
-        && !key.chars().any(char::is_control)
+/// Refuses an ordering key that is too short or too long, or cannot be shown.
+pub fn check_ordering_key(key: &str) -> std::result::Result<(), String> {
+    let fits = (1..=ORDERING_KEY_CHARS_MAX).contains(&key.chars().count());
+    if fits && !key.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(format!("must have 1 to {ORDERING_KEY_CHARS_MAX} characters, none of them control"))
 }
 
 /// Is this one JSON value, in UTF-8?

@@ -31,7 +31,7 @@ use secrets::Secrets;
 
 pub use asked::{
     DELIVER_AT_MAX, DEPTH_MAX, EVENTS_BYTES_MAX, EVENTS_MAX, IDEMPOTENCY_KEY_MAX, NewEvent,
-    ORDERING_KEY_CHARS_MAX, check_json,
+    ORDERING_KEY_CHARS_MAX, check_json, check_ordering_key,
 };
 pub use cancel::Cancelled;
 pub use manage::{COMPANY_NAME_MAX, NewEndpoint, RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX};

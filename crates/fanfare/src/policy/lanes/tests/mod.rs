@@ -424,3 +424,36 @@ fn a_week_of_a_hundred_thousand_endpoints_passes_quickly() {
     assert_eq!(sent, ENDPOINTS);
     assert!(lanes.lanes.is_empty());
 }
+
+#[test]
+fn what_is_withdrawn_leaves_its_window_and_what_is_in_flight_stays() {
+    let only = key(1, 1);
+    let mut lanes = Lanes::new(Limits { in_flight: 1, ..small() });
+    let claims: Vec<Claim> = (0..3).map(|_| claim_of_bytes(only, 400)).collect();
+    let ids: Vec<DeliveryId> = claims.iter().map(|claim| claim.delivery).collect();
+    for claim in claims {
+        assert!(lanes.claimed(claim, NOW).is_none());
+    }
+    assert_eq!(lanes.next_claim(NOW).map(|claim| claim.delivery), Some(ids[0]));
+    assert!(!lanes.admits(only.endpoint, NOW), "no bytes are left");
+    let taken = lanes.withdraw(only.endpoint, &ids[..2]);
+    assert_eq!(taken.iter().map(|claim| claim.delivery).collect::<Vec<_>>(), ids[1..2]);
+    assert!(lanes.admits(only.endpoint, NOW), "its bytes are free");
+    assert!(lanes.withdraw(key(1, 2).endpoint, &ids).is_empty());
+    end(&mut lanes, only, true);
+    assert_eq!(lanes.next_claim(NOW).map(|claim| claim.delivery), Some(ids[2]));
+}
+
+#[test]
+fn what_was_not_sent_after_all_gives_its_place_back_and_moves_no_cap() {
+    let only = key(1, 1);
+    let limits = Limits { lane_in_flight_at_start: 1, ..wide() };
+    let mut lanes = holding(limits, &[(only, 3)]);
+    for _ in 0..2 {
+        assert_eq!(send_all(&mut lanes, NOW), [only]);
+        lanes.unsent(only);
+    }
+    assert_eq!(send_all(&mut lanes, NOW), [only]);
+    end(&mut lanes, only, true);
+    assert!(lanes.lanes.is_empty(), "nothing is left to do");
+}
