@@ -85,3 +85,20 @@ create table replays (
 create index replays_unfinished on replays (company_id, id) where finished_at is null;
 create index replays_by_digest on replays (company_id, digest, id);
 create unique index replays_by_key on replays (company_id, key) where key is not null;
+
+-- By what an event can be known: `key:` and the caller's key, `id:` and the caller's id. With what
+-- was answered, so that it outlives the event.
+create table known (
+    company_id uuid    not null,
+    name       bytea   not null,
+    event_id   uuid    not null,
+    digest     bytea,             -- of what was asked; null: kept by an older version
+    created_at bigint  not null,
+    deliveries integer not null,
+    primary key (company_id, name)
+);
+create index known_by_age on known (company_id, created_at);
+insert into known (company_id, name, event_id, created_at, deliveries)
+    select k.company_id, 'key:'::bytea || k.key, k.event_id, v.created_at, v.deliveries
+    from idempotency k join events v on v.company_id = k.company_id and v.id = k.event_id;
+drop table idempotency;

@@ -129,8 +129,8 @@ async fn deliver(store: &dyn Store, company: CompanyId, at: Timestamp) {
         Event::new((company, EventId::new(at)), "ORDER_CREATED".parse().unwrap(), payload, at);
     let lease = Duration::from_secs(60);
     let admission = Admission { lease, may_claim: Arc::new(|_| true) };
-    let accepted = store.accept(Emit { event, id_given: false, key: None }, &admission).await;
-    let Accepted::New { claims, .. } = accepted.unwrap() else { panic!("every event is new") };
+    let mut accepted = store.accept(vec![Emit::new(event)], &admission).await.unwrap();
+    let Some(Accepted::New { claims, .. }) = accepted.pop() else { panic!("every event is new") };
     for claim in claims {
         let record = Record::new(claim.clone(), attempt(&claim, at).into(), Verdict::Concluded, at);
         assert!(store.record(record).await.unwrap().applied);

@@ -17,7 +17,7 @@ use fanfare_server::auth::JwksSource;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use source::{Given, Values};
 
 pub(crate) use table::{flags, markdown};
@@ -101,12 +101,28 @@ impl Settings {
                 retention,
                 payload_retention: payload_retention.unwrap_or(retention),
                 disable_after: values.required("disable_after", value::some_duration)?,
+                key_retention: key_retention(values, retention)?,
             },
             grace: grace.unwrap_or(request_timeout.saturating_add(GRACE_BEYOND_TIMEOUT)),
             log: values.required("log", log_filter)?,
             log_format: values.required("log_format", value::log_format)?,
         })
     }
+}
+
+/// How long keys are kept: an event that is still there must be known.
+fn key_retention(values: &Values, retention: Duration) -> Result<Duration> {
+    let Some(given) = values.optional("idempotency_retention", value::some_duration)? else {
+        return Ok(Rules::default().key_retention.max(retention));
+    };
+    if given < retention {
+        return Err(Failure::Usage(
+            "FANFARE_IDEMPOTENCY_RETENTION must be at least FANFARE_RETENTION: an event that is \
+             still there must be known by its key"
+                .to_owned(),
+        ));
+    }
+    Ok(given)
 }
 
 /// The variables that begin with `FANFARE_`.

@@ -69,6 +69,15 @@ async fn what_is_emitted_arrives_at_a_listener_that_verifies_it() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     listener.line(r#""data":null"#).await;
 
+    let asked =
+        ["--ordering-key=\"7\"", "--expires-at=2999-01-01T00:00:00Z", "--idempotency-key=k"];
+    let once = fanfare(&dir).run(&[&emit[..], &asked, &["7"]].concat()).await;
+    assert_eq!(once.code, 0, "{}", once.stderr);
+    let again = fanfare(&dir).run(&[&emit[..], &asked, &["7"]].concat()).await;
+    assert_eq!(again.stdout, once.stdout);
+    let late = fanfare(&dir).run(&[&emit[..], &["--deliver-at=soon", "7"]].concat()).await;
+    assert!(late.code == 1 && late.stderr.contains("deliverAt: must be a time"), "{}", late.stderr);
+
     listener.terminate().await;
     assert_eq!(listener.end().await.code, 0);
 }

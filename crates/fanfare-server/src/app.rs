@@ -64,8 +64,10 @@ fn native() -> Router<App> {
     Router::new()
         .route("/v1/companies/{companyId}", get(companies::show).put(companies::name))
         .route("/v1/companies/{companyId}/events", post(events::emit))
+        .route("/v1/companies/{companyId}/events/batch", post(events::emit_all))
         .route("/v1/companies/{companyId}/events/match", post(matching::endpoints))
         .route("/v1/companies/{companyId}/events/{eventId}", get(explain::show))
+        .route("/v1/companies/{companyId}/events/{eventId}/cancel", post(events::cancel))
         .route(
             "/v1/companies/{companyId}/endpoints",
             get(endpoints::list).post(endpoints::register),
@@ -86,6 +88,7 @@ fn native() -> Router<App> {
         .route("/v1/companies/{companyId}/endpoints/{endpointId}/deliveries", get(deliveries::list))
         .route("/v1/companies/{companyId}/deliveries/{deliveryId}", get(deliveries::show))
         .route("/v1/companies/{companyId}/deliveries/{deliveryId}/replay", post(deliveries::replay))
+        .route("/v1/companies/{companyId}/deliveries/{deliveryId}/cancel", post(deliveries::cancel))
         .route("/v1/companies/{companyId}/replays", get(replays::list).post(replays::start))
         .route("/v1/companies/{companyId}/replays/{replayId}", get(replays::show))
         .route("/v1/companies/{companyId}/replays/{replayId}/cancel", post(replays::cancel))

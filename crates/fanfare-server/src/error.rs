@@ -109,6 +109,12 @@ impl ApiError {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", message)
     }
 
+    /// The same about one of several events.
+    fn of_several(self, at: usize) -> Self {
+        let name = |message| format!("events[{at}].{message}");
+        ApiError { messages: self.messages.into_iter().map(name).collect(), ..self }
+    }
+
     /// The caller is known, and may not act for this company.
     pub(crate) fn forbidden() -> Self {
         let message = "the token is not for this company";
@@ -160,7 +166,9 @@ impl From<fanfare::Error> for ApiError {
         let text = error.to_string();
         match error {
             Error::Invalid { field, reason } => ApiError::invalid_field(field, reason),
-            Error::TooLarge { .. } => {
+            Error::OfSeveral { at, error } => ApiError::from(*error).of_several(at),
+            Error::Final { .. } => ApiError::new(StatusCode::CONFLICT, "delivery_final", text),
+            Error::TooLarge { .. } | Error::TooMuch { .. } => {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", text)
             }
             Error::NotFound { kind, .. } => {

@@ -43,6 +43,8 @@ pub(crate) fn text() -> &'static str {
     info(title = "Fanfare", description = include_str!("openapi.md")),
     paths(
         v1::events::emit,
+        v1::events::emit_all,
+        v1::events::cancel,
         v1::explain::show,
         v1::matching::endpoints,
         v1::endpoints::register,
@@ -61,6 +63,7 @@ pub(crate) fn text() -> &'static str {
         v1::replays::list,
         v1::replays::show,
         v1::replays::cancel,
+        v1::deliveries::cancel,
         v1::companies::show,
         v1::companies::name,
         w3block::configurations::list,
@@ -140,7 +143,11 @@ fn complete(path: &str, operation: &mut Operation) {
         401 | 403 => of_company,
         404 => ids.len() > 1 || is("getCompany") || is("startReplay"),
         408 | 413 => has_body,
-        409 => is("emitEvent") || is("rotateSecret") || is("startReplay"),
+        409 => {
+            let those =
+                ["emitEvent", "emitEvents", "cancelDelivery", "rotateSecret", "startReplay"];
+            those.into_iter().any(is)
+        }
         410 => is("replayDelivery"),
         _ => of_company || is("ready") || is("listWebhookKeys"),
     };
@@ -150,6 +157,7 @@ fn complete(path: &str, operation: &mut Operation) {
             let description = match status {
                 401 if w3block => W3BLOCK_401,
                 409 if is("rotateSecret") => ROTATE_409,
+                409 if is("cancelDelivery") => "The delivery has ended already.",
                 _ => description,
             };
             let response = refusal(status, description);

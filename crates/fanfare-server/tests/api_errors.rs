@@ -275,13 +275,43 @@ async fn an_event_with_a_bad_field_is_refused_by_its_name() {
         (event(json!({"orderingKey": ""})), "orderingKey: "),
         (event(json!({"orderingKey": "é".repeat(257)})), "orderingKey: "),
         (event(json!({"ordering_key": "x"})), "body: unknown field `ordering_key`"),
-        (event(json!({"deliverAt": "x"})), "body: unknown field `deliverAt`"),
+        (event(json!({"orderingKey": "a\tb"})), "orderingKey: "),
+        (event(json!({"deliverAt": "x"})), "deliverAt: must be a time such as"),
+        (event(json!({"deliverAt": 7})), "deliverAt: must be a string"),
+        (event(json!({"deliverAt": "2999-01-01T00:00:00Z"})), "deliverAt: must be at most 366"),
+        (event(json!({"expiresAt": "2000-01-01"})), "expiresAt: must be a time such as"),
+        (event(json!({"expiresAt": "2000-01-01T00:00:00Z"})), "expiresAt: must be in the future"),
     ];
     refused(&bench, "POST", &v1("/events"), &cases).await;
     let ok = event(json!({"orderingKey": "é".repeat(256), "type": "a".repeat(128), "id": null}));
     bench.post(&v1("/events"), &ok).await.expect(202);
     let twice = r#"{"type":"a","data":1,"data":2}"#;
     assert_eq!(bench.call("POST", &v1("/events"), twice).await.error().0, 400);
+}
+
+#[tokio::test]
+async fn a_batch_is_refused_by_the_field_of_the_event() {
+    let bench = Bench::new().await;
+    let good = json!({"type": "a", "data": 1});
+    let past = json!({"type": "a", "data": 1, "expiresAt": "2000-01-01T00:00:00Z"});
+    let cases = [
+        (json!({}), "events: must be 1 to 1000 events"),
+        (json!({"events": []}), "events: must be 1 to 1000 events"),
+        (json!({"events": vec![&good; 1001]}), "events: must be 1 to 1000 events"),
+        (json!({"events": {}}), "events: must be 1 to 1000 events"),
+        (json!({"events": [good, 7]}), "events[1]: must be a JSON object"),
+        (json!({"events": [good, {"type": "a"}]}), "events[1].data: is required"),
+        (json!({"events": [{"type": "", "data": 1}, good]}), "events[0].type: "),
+        (json!({"events": [good, {"typ": "a", "data": 1}]}), "events[1]: unknown field `typ`"),
+        (json!({"events": [good, good, past]}), "events[2].expiresAt: must be in the future"),
+        (json!([good]), "body: must be a JSON object"),
+        (json!({"event": [good]}), "body: unknown field `event`"),
+    ];
+    refused(&bench, "POST", &v1("/events/batch"), &cases).await;
+    let large = "x".repeat(MAX_PAYLOAD);
+    let too_large = json!({"events": [good, {"type": "a", "data": format!("{large}x")}]});
+    let reply = bench.post(&v1("/events/batch"), &too_large).await.error();
+    assert!(reply.0 == 413 && reply.2.starts_with("events[1].data: "), "{reply:?}");
 }
 
 #[tokio::test]

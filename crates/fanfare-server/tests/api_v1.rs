@@ -14,6 +14,28 @@ use support::{
 
 const URL: &str = "https://shop.example/hooks";
 
+/// Of a delivery in a list.
+const DELIVERY_FIELDS: [&str; 18] = [
+    "attempts",
+    "createdAt",
+    "event",
+    "eventId",
+    "failedReason",
+    "heldReason",
+    "id",
+    "lastAttemptAt",
+    "nextAttemptAt",
+    "payload",
+    "replayOf",
+    "sequence",
+    "state",
+    "statusCode",
+    "success",
+    "supersededBy",
+    "updatedAt",
+    "webhookId",
+];
+
 async fn register(bench: &Bench, events: &[&str]) -> Value {
     bench.post(&v1("/endpoints"), &json!({"url": URL, "events": events})).await.expect(201)
 }
@@ -256,26 +278,7 @@ async fn a_delivery_is_commercios_and_shows_every_attempt() {
         bench.pass(Duration::from_hours(1));
     }
     let sent = delivery(&bench, &made, |sent| sent["success"] == true).await;
-    let names = [
-        "attempts",
-        "createdAt",
-        "event",
-        "eventId",
-        "failedReason",
-        "heldReason",
-        "id",
-        "lastAttemptAt",
-        "nextAttemptAt",
-        "payload",
-        "replayId",
-        "replayOf",
-        "state",
-        "statusCode",
-        "success",
-        "updatedAt",
-        "webhookId",
-    ];
-    assert_eq!(fields(&sent), names);
+    assert_eq!(fields(&sent), DELIVERY_FIELDS);
     assert_eq!((&sent["event"], &sent["payload"]), (&json!("ORDER_CREATED"), &json!({"id": 7})));
     assert_eq!((&sent["webhookId"], &sent["eventId"]), (&made["id"], &event["id"]));
     assert_eq!((&sent["statusCode"], &sent["attempts"]), (&json!(200), &json!(3)));
@@ -556,4 +559,54 @@ async fn a_replay_that_cannot_be_says_what_is_wrong() {
     let unknown = json!({"failedSince": time, "endpointId": NOBODY});
     let (status, code, _) = bench.post(&v1("/replays"), &unknown).await.error();
     assert_eq!((status, code.as_str()), (404, "endpoint_not_found"));
+}
+
+#[tokio::test]
+async fn a_batch_is_accepted_whole_and_in_its_order() {
+    let bench = Bench::new().await;
+    register(&bench, &["a.*"]).await;
+    let events = json!({"events": [
+        {"type": "a.b", "data": {"n": 1.10}, "id": NOBODY, "orderingKey": "k"},
+        {"type": "c", "data": null, "deliverAt": "2000-01-01T00:00:00Z"},
+        {"type": "ORDER_CREATED", "data": [], "expiresAt": "2999-01-01T00:00:00Z"},
+    ]});
+    let accepted = bench.post(&v1("/events/batch"), &events).await.expect(202);
+    let items = accepted["items"].as_array().unwrap();
+    let types: Vec<_> = items.iter().map(|item| (&item["type"], &item["deliveries"])).collect();
+    let (one, none) = (json!(1), json!(0));
+    let expected = [(&json!("a.b"), &one), (&json!("c"), &none), (&json!("order.created"), &none)];
+    assert_eq!(types, expected);
+    assert_eq!((fields(&accepted), &items[0]["id"]), (vec!["items"], &json!(NOBODY)));
+    assert_eq!(fields(&items[1]), ["createdAt", "deliveries", "id", "type"]);
+    let again = bench.post(&v1("/events/batch"), &json!({"events": [events["events"][0]]})).await;
+    assert_eq!(again.expect(202)["items"][0], items[0]);
+}
+
+#[tokio::test]
+async fn what_waits_is_cancelled_over_the_interface() {
+    let bench = Bench::new().await;
+    let made = register(&bench, &["*"]).await;
+    let tomorrow = json!({"type": "a", "data": 1, "deliverAt": "2025-07-06T00:00:00Z"});
+    let event = bench.post(&v1("/events"), &tomorrow).await.expect(202);
+    let waits = delivery(&bench, &made, |sent| sent["state"] == "waiting").await;
+    assert_eq!(waits["nextAttemptAt"], "2025-07-06T00:00:00.000Z");
+    let path = v1(&format!("/events/{}/cancel", text(&event, "id")));
+    let came = bench.post(&path, &json!({})).await.expect(200);
+    assert_eq!(came, json!({"cancelled": 1, "inFlight": 0}));
+    let came = bench.post(&path, &json!({})).await.expect(200);
+    assert_eq!(came, json!({"cancelled": 0, "inFlight": 0}));
+    let path = v1(&format!("/deliveries/{}/cancel", text(&waits, "id")));
+    let (status, code, _) = bench.post(&path, &json!({})).await.error();
+    assert_eq!((status, code.as_str()), (409, "delivery_final"));
+    let path = v1(&format!("/deliveries/{}", text(&waits, "id")));
+    let ended = bench.get(&path).await.expect(200);
+    assert_eq!((&ended["state"], &ended["failedReason"]), (&json!("failed"), &json!("cancelled")));
+    let unknown = bench.post(&v1(&format!("/events/{NOBODY}/cancel")), &json!({})).await.error();
+    assert_eq!((unknown.0, unknown.1.as_str()), (404, "event_not_found"));
+
+    bench.post(&v1("/events"), &tomorrow).await.expect(202);
+    let waits = delivery(&bench, &made, |sent| sent["state"] == "waiting").await;
+    let path = v1(&format!("/deliveries/{}/cancel", text(&waits, "id")));
+    let ended = bench.post(&path, &json!({})).await.expect(200);
+    assert_eq!((&ended["state"], &ended["sequence"]), (&json!("failed"), &json!(2)));
 }

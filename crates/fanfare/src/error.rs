@@ -25,6 +25,30 @@ pub enum Error {
         /// Bytes allowed.
         max: usize,
     },
+    /// The payloads of one call are together larger than the limit.
+    #[error("events: {size} bytes of payload are more than the {max} allowed in one call")]
+    TooMuch {
+        /// Bytes as sent.
+        size: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// One of several events was refused, and with it the others.
+    #[error("events[{at}].{error}")]
+    OfSeveral {
+        /// Which, from 0.
+        at: usize,
+        /// Why.
+        error: Box<Error>,
+    },
+    /// The delivery has ended, so that nothing can be done about it.
+    #[error("the delivery {id} has ended already: it {how}")]
+    Final {
+        /// The delivery.
+        id: String,
+        /// `was concluded` or `has failed`.
+        how: &'static str,
+    },
     /// The thing named does not exist, or belongs to another company.
     #[error("no {kind} with id {id}")]
     NotFound {

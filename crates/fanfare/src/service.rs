@@ -172,6 +172,25 @@ impl Webhooks {
         self.emit_trusted(event_type, payload).await
     }
 
+    /// The same with wishes: an id or a key under which it is known, an ordering key, a time to be
+    /// sent at, an end.
+    ///
+    /// # Errors
+    /// As [`Webhooks::emit`], and [`Error::Conflict`] when something else is known by its id or key.
+    pub async fn emit_with(&self, new: NewEvent) -> Result<Receipt> {
+        check_json(&new.payload)?;
+        self.engine.emit(self.company, new).await
+    }
+
+    /// Up to 1,000 events, in their order: all of them or none. `key` makes a repeat answer the same.
+    ///
+    /// # Errors
+    /// As [`Webhooks::emit_with`]; [`Error::OfSeveral`] names the event that is refused.
+    pub async fn emit_all(&self, news: Vec<NewEvent>, key: Option<&str>) -> Result<Vec<Receipt>> {
+        news.iter().try_for_each(|new| check_json(&new.payload))?;
+        self.engine.emit_all(self.company, news, key).await
+    }
+
     async fn emit_trusted(&self, event_type: &str, payload: Bytes) -> Result<Receipt> {
         let event_type: EventType =
             event_type.parse().map_err(|reason: String| Error::invalid("type", reason))?;

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches};
 use fanfare::model::{Answer, CompanyId, Outcome};
 use fanfare::send::{GuardPolicy, HttpTransport, Request, Transport};
 use hyper::Method;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use super::token;
@@ -28,6 +28,8 @@ pub(super) struct Question<'a> {
     /// Where, below the company.
     pub(super) path: &'a [&'a str],
     pub(super) query: &'a [(&'a str, &'a str)],
+    /// The `Idempotency-Key`.
+    pub(super) key: Option<&'a str>,
     /// JSON.
     pub(super) body: Bytes,
 }
@@ -56,7 +58,7 @@ pub(super) fn ask(matches: &ArgMatches, question: Question<'_>) -> Result<(Url, 
         company,
         method: question.method,
         url: url.clone(),
-        headers: headers(&token)?,
+        headers: headers(&token, question.key)?,
         body: question.body,
     };
     match runtime::on_one_thread(async { Ok(transport.send(request).await.outcome) })? {
@@ -128,11 +130,18 @@ fn reaching(url: &Url) -> Result<GuardPolicy> {
     })
 }
 
-fn headers(token: &str) -> Result<HeaderMap> {
+fn headers(token: &str, idempotency_key: Option<&str>) -> Result<HeaderMap> {
     let bearer = HeaderValue::try_from(format!("Bearer {token}"));
     let bearer = bearer.map_err(|error| Failure::Failed(error.to_string()))?;
     let json = HeaderValue::from_static("application/json");
-    Ok([(AUTHORIZATION, bearer), (CONTENT_TYPE, json)].into_iter().collect())
+    let mut headers: HeaderMap =
+        [(AUTHORIZATION, bearer), (CONTENT_TYPE, json)].into_iter().collect();
+    if let Some(key) = idempotency_key {
+        let key = HeaderValue::try_from(key);
+        let key = key.map_err(|error| Failure::Usage(format!("--idempotency-key: {error}")))?;
+        headers.insert(HeaderName::from_static("idempotency-key"), key);
+    }
+    Ok(headers)
 }
 
 /// The server's own words, where they are.

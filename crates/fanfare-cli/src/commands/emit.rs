@@ -7,9 +7,17 @@ use clap::{Arg, ArgMatches, Command};
 use fanfare::engine::check_json;
 use fanfare::model::EventType;
 use hyper::Method;
+use serde_json::json;
 
 use super::ask::{self, Question};
 use crate::failure::{Failure, Result};
+
+/// What may be asked of the event: the flag, the field, and what stands for its value in help.
+const WISHES: [(&str, &str, &str, &str); 3] = [
+    ("ordering-key", "orderingKey", "KEY", "What it is about, such as an order's id"),
+    ("deliver-at", "deliverAt", "TIME", "Not to be sent before, such as 2025-07-05T01:52:11Z"),
+    ("expires-at", "expiresAt", "TIME", "Not to be sent from here on"),
+];
 
 pub(super) fn command() -> Command {
     Command::new("emit")
@@ -22,6 +30,17 @@ pub(super) fn command() -> Command {
                 .allow_hyphen_values(true)
                 .help("The payload; `-` reads it from the standard input, `@FILE` from a file"),
         )
+        .args(
+            WISHES.map(|(flag, _, value, help)| {
+                Arg::new(flag).long(flag).value_name(value).help(help)
+            }),
+        )
+        .arg(
+            Arg::new("idempotency-key")
+                .long("idempotency-key")
+                .value_name("KEY")
+                .help("Makes a repeat answer the same and emit nothing"),
+        )
         .args(ask::args())
 }
 
@@ -29,9 +48,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result {
     let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
     let event_type = text("type").parse();
     let event_type = event_type.map_err(|reason| Failure::Usage(format!("TYPE: {reason}")))?;
-    let body = body(&event_type, &payload(text("json"))?);
-    let question = Question { method: Method::POST, path: &["events"], query: &[], body };
-    ask::print(matches, question)
+    let body = body(&event_type, &wishes(matches), &payload(text("json"))?);
+    let key = matches.get_one::<String>("idempotency-key").map(String::as_str);
+    let path = &["events"];
+    ask::print(matches, Question { method: Method::POST, path, query: &[], key, body })
 }
 
 /// The payload as it was meant: itself, from a file, or from the standard input.
@@ -52,7 +72,16 @@ fn payload(given: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn body(event_type: &EventType, payload: &[u8]) -> Bytes {
-    let head = format!(r#"{{"type":"{event_type}","data":"#);
+/// The fields of what is asked of the event, each with a comma behind it.
+fn wishes(matches: &ArgMatches) -> String {
+    let given = WISHES.iter().filter_map(|(flag, field, ..)| {
+        let value = matches.get_one::<String>(flag)?;
+        Some(format!("{}:{},", json!(field), json!(value)))
+    });
+    given.collect()
+}
+
+fn body(event_type: &EventType, wishes: &str, payload: &[u8]) -> Bytes {
+    let head = format!(r#"{{"type":"{event_type}",{wishes}"data":"#);
     Bytes::from([head.as_bytes(), payload, b"}"].concat())
 }

@@ -62,7 +62,8 @@ fn ask_for(matches: &ArgMatches, id: EventId, after: Option<&str>) -> Result<Byt
     let query: Vec<_> = after.map(|after| ("after", after)).into_iter().collect();
     let id = id.to_string();
     let path = ["events", &id];
-    let question = Question { method: Method::GET, path: &path, query: &query, body: Bytes::new() };
+    let (method, body) = (Method::GET, Bytes::new());
+    let question = Question { method, path: &path, query: &query, key: None, body };
     let (url, answer) = ask::ask(matches, question)?;
     let refusal: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
     if answer.status == 404 && refusal.code == "event_not_found" {

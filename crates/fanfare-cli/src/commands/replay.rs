@@ -42,8 +42,13 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result {
-    let question =
-        Question { method: Method::POST, path: &["replays"], query: &[], body: body(matches)? };
+    let question = Question {
+        method: Method::POST,
+        path: &["replays"],
+        query: &[],
+        key: None,
+        body: body(matches)?,
+    };
     ask::print(matches, question)
 }
 

@@ -114,6 +114,12 @@ pub(crate) const TABLE: &[Setting] = &[
         "How long payloads are kept, where that is shorter; what waits keeps its own",
     ),
     setting(
+        "idempotency_retention",
+        Words("60d, or the retention where that is longer"),
+        "DURATION",
+        "How long an event is known by its id or `Idempotency-Key`; at least as long as `retention`",
+    ),
+    setting(
         "log",
         Value("info"),
         "LEVEL",

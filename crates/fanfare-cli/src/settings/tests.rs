@@ -42,6 +42,21 @@ fn without_any_setting_the_documented_defaults_hold() {
 }
 
 #[test]
+fn keys_are_kept_at_least_as_long_as_history() {
+    let days = |days: u64| Duration::from_hours(24 * days);
+    let kept = |variables: &[(&str, &str)]| {
+        let settings = read(&[], variables).unwrap_or_else(|failure| panic!("{failure:?}"));
+        settings.rules.key_retention
+    };
+    assert_eq!(kept(&[]), days(60));
+    assert_eq!(kept(&[("FANFARE_RETENTION", "90d")]), days(90));
+    assert_eq!(kept(&[("FANFARE_IDEMPOTENCY_RETENTION", "31d")]), days(31));
+    let refused = refusal(&[("idempotency_retention", "29d")], &[]);
+    assert!(refused.contains("FANFARE_IDEMPOTENCY_RETENTION"), "{refused}");
+    assert!(refused.contains("FANFARE_RETENTION"), "{refused}");
+}
+
+#[test]
 fn flags_come_before_the_environment_and_the_environment_before_the_file() {
     let path = file("retention = '1d'\nlisten = '127.0.0.1:1'\ngrace = '1s'\n");
     let config = path.to_str().unwrap();

@@ -73,6 +73,19 @@ pub(crate) async fn replay(State(app): State<App>, access: Authorized) -> Result
     Ok(Json(StatusCode::ACCEPTED, Delivery::of(&sent, standing)?))
 }
 
+/// Cancels a delivery
+///
+/// If it still waits, it is `failed` with the reason `cancelled`. One that is being sent goes on, and
+/// is answered as it is.
+#[utoipa::path(post, path = "/v1/companies/{companyId}/deliveries/{deliveryId}/cancel",
+    operation_id = "cancelDelivery", tag = DELIVERIES,
+    responses((status = 200, description = "The delivery as it is now.", body = Delivery)))]
+pub(crate) async fn cancel(State(app): State<App>, access: Authorized) -> Result<Json<Delivery>> {
+    let sent = app.engine().cancel_delivery(access.company, access.delivery(ID)?).await?;
+    let standing = standing(&app, &sent.delivery).await?;
+    Ok(Json::ok(Delivery::of(&sent, standing)?))
+}
+
 /// Where a delivery stands, whether or not its endpoint is still there.
 async fn standing(app: &App, delivery: &model::Delivery) -> Result<Standing> {
     let engine = app.engine();

@@ -32,7 +32,9 @@ use crate::standing::Standing;
     "heldReason": null,
     "failedReason": null,
     "replayOf": null,
-    "replayId": null}))]
+    "replayId": null,
+    "sequence": 42,
+    "supersededBy": null}))]
 pub(crate) struct Delivery {
     #[schema(format = "uuid")]
     id: String,
@@ -67,7 +69,7 @@ pub(crate) struct Delivery {
     /// known, or over.
     #[schema(format = "date-time", required = true)]
     next_attempt_at: Option<String>,
-    /// Why it is held; null otherwise.
+    /// Why it is held, or waits for another one; null otherwise.
     #[schema(required = true)]
     held_reason: Option<String>,
     /// Why it was given up; null otherwise.
@@ -80,6 +82,13 @@ pub(crate) struct Delivery {
     /// tells the endpoint of an event that it had not heard of.
     #[schema(format = "uuid", required = true)]
     replay_id: Option<String>,
+    /// Its place among all deliveries of its endpoint, in the order in which they were made.
+    /// Receivers see it as `webhook-sequence`.
+    #[schema(minimum = 0, example = 42)]
+    sequence: u64,
+    /// The newer delivery that is sent instead; null otherwise.
+    #[schema(format = "uuid", required = true)]
+    superseded_by: Option<String>,
 }
 
 /// Where a delivery stands: `waiting` for its time or being sent, `held` (while its endpoint is
@@ -202,6 +211,8 @@ impl Delivery {
             failed_reason,
             replay_of: delivery.replay_of.map(|id| id.to_string()),
             replay_id: delivery.replay.map(|id| id.to_string()),
+            sequence: delivery.sequence,
+            superseded_by: delivery.superseded_by.map(|id| id.to_string()),
         })
     }
 }

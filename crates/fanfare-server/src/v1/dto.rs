@@ -1,5 +1,6 @@
 //! Companies and events as they are shown and told.
 
+use fanfare::engine::Cancelled;
 use fanfare::model::{self, EventType};
 use fanfare::store::Receipt;
 use serde::Serialize;
@@ -35,7 +36,7 @@ pub(crate) struct CompanyName {
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "camelCase",
     example = json!({"type": "order.created", "data": {"orderId": "ord_123", "total": 1999}}))]
-#[expect(dead_code, reason = "described here; events.rs reads it without copying")]
+#[expect(dead_code, reason = "described here; told.rs reads it without copying")]
 pub(crate) struct EventToEmit {
     /// What happened: one of commercio's eight in either spelling, or a name of your own.
     #[schema(
@@ -50,9 +51,47 @@ pub(crate) struct EventToEmit {
     /// Receivers see it as `webhook-id`.
     #[schema(format = "uuid")]
     id: Option<String>,
-    /// What the event is about, such as an order's id. It has no effect yet.
-    #[schema(min_length = 1, max_length = 256)]
+    /// What the event is about, such as an order's id: endpoints that ask for it get the events of
+    /// one key one after the other, or only the newest. No control characters.
+    #[schema(max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", example = "ord_123")]
     ordering_key: Option<String>,
+    /// Not to be sent before, at most 366 days from now; a time that has passed is now.
+    #[schema(format = "date-time", example = "2025-07-05T01:52:11.613Z")]
+    deliver_at: Option<String>,
+    /// Not to be sent from here on: what waits by then fails. In the future and after `deliverAt`.
+    #[schema(format = "date-time", example = "2099-12-31T00:00:00.000Z")]
+    expires_at: Option<String>,
+}
+
+/// Events to emit together.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({"events": [
+    {"type": "order.created", "data": {"orderId": "ord_123"}, "orderingKey": "ord_123"},
+    {"type": "payment.received", "data": {"orderId": "ord_123"}, "orderingKey": "ord_123"}]}))]
+#[expect(dead_code, reason = "described here; told.rs reads it without copying")]
+pub(crate) struct EventsToEmit {
+    /// In their order; their payloads have 8 MiB together at most.
+    #[schema(min_items = 1, max_items = 1000)]
+    events: Vec<EventToEmit>,
+}
+
+/// Accepted events.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EventsAccepted {
+    /// In the order in which they were sent.
+    pub(super) items: Vec<EventAccepted>,
+}
+
+/// What came of cancelling an event.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EventCancelled {
+    /// How many of its deliveries were waiting and have ended.
+    #[schema(minimum = 0)]
+    cancelled: usize,
+    /// How many are being sent: they go on.
+    #[schema(minimum = 0)]
+    in_flight: usize,
 }
 
 /// An accepted event.
@@ -89,6 +128,12 @@ impl CompanyName {
         let name = form.text("name");
         form.refuse_the_rest("name");
         form.finish(name.map(|name| CompanyName { name }))
+    }
+}
+
+impl EventCancelled {
+    pub(super) fn of(cancelled: Cancelled) -> Self {
+        EventCancelled { cancelled: cancelled.cancelled, in_flight: cancelled.in_flight }
     }
 }
 

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::events::{self, ENVELOPE_BYTES_MAX};
+use super::events::ENVELOPE_BYTES_MAX;
+use super::told;
 use super::{dto, webhook};
 use crate::access::Authorized;
 use crate::answer::Json;
@@ -89,7 +90,7 @@ pub(crate) async fn endpoints(
     let bytes_max = max_payload.saturating_add(ENVELOPE_BYTES_MAX);
     let body = read_body(request, bytes_max).await;
     let body = body.map_err(|error| error.about_payload(max_payload))?;
-    let asked: Asked<'_> = events::parse(&body)?;
+    let asked: Asked<'_> = told::object(&body)?;
     let (event_type, payload, filter) = asked.read()?;
     let payload = Subject::new(payload.as_bytes());
     let filter = filter.map(|filter| FilterMatch::of(payload.objection(&filter)));
@@ -106,7 +107,7 @@ struct Asked<'a> {
     #[serde(borrow, rename = "type")]
     event_type: Option<&'a RawValue>,
     /// `null` is a payload like any other.
-    #[serde(borrow, default, deserialize_with = "events::even_null")]
+    #[serde(borrow, default, deserialize_with = "told::even_null")]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     filter: Option<&'a RawValue>,
@@ -115,7 +116,7 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn read(&self) -> Result<(EventType, &'a str, Option<Filter>)> {
         let mut wrong = Vec::new();
-        let event_type = match self.event_type.map(events::text) {
+        let event_type = match self.event_type.map(told::text) {
             Some(text) => text.and_then(|text| text.parse()),
             None => Err("is required".to_owned()),
         };

@@ -13,4 +13,5 @@ pub(crate) mod keys;
 pub(crate) mod matching;
 mod replay;
 pub(crate) mod replays;
+mod told;
 mod webhook;

@@ -1,5 +1,6 @@
 //! The words the promises are written in.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use fanfare::model::{
     Event, EventId, Flow, Health, History, Outcome, Record, SealedSecret, Shape, Timestamp, Timing,
     Verdict,
 };
-use fanfare::store::{Accepted, Admission, Claimed, Emit, LaneKey, Receipt, Store, Wanted};
+use fanfare::store::{Accepted, Admission, Claimed, Emit, LaneKey, Name, Receipt, Store, Wanted};
 
 /// When the tests play.
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -59,18 +60,37 @@ pub fn event(company: CompanyId, event_type: &str, at: Timestamp) -> Event {
 }
 
 /// An emit without an id or key of the caller's.
-pub(super) fn plain(event: &Event) -> Emit {
-    Emit { event: event.clone(), id_given: false, key: None }
+pub(super) fn plain(event: &Event) -> Vec<Emit> {
+    vec![Emit::new(event.clone())]
 }
 
 /// An emit under the caller's id.
-pub(super) fn under_id(event: &Event) -> Emit {
-    Emit { id_given: true, ..plain(event) }
+pub(super) fn under_id(event: &Event) -> Vec<Emit> {
+    let name = Name { text: format!("id:{}", event.id), digest: digest(event) };
+    vec![Emit { id_given: true, names: vec![name], ..Emit::new(event.clone()) }]
 }
 
 /// An emit under the caller's key.
-pub(super) fn under_key(event: &Event, key: &str) -> Emit {
-    Emit { key: Some(key.to_owned()), ..plain(event) }
+pub(super) fn under_key(event: &Event, key: &str) -> Vec<Emit> {
+    let name = Name { text: format!("key:{key}"), digest: digest(event) };
+    vec![Emit { names: vec![name], ..Emit::new(event.clone()) }]
+}
+
+/// An emit under both.
+pub(super) fn under_both(event: &Event, key: &str) -> Vec<Emit> {
+    let mut emits = under_key(event, key);
+    emits[0].id_given = true;
+    emits[0].names.extend(under_id(event).remove(0).names);
+    emits
+}
+
+/// Of what is told, as far as these tests differ in it.
+fn digest(event: &Event) -> [u8; 32] {
+    let mut hasher = DefaultHasher::new();
+    (event.event_type.as_str(), &event.payload, &event.ordering_key).hash(&mut hasher);
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&hasher.finish().to_le_bytes());
+    digest
 }
 
 /// Lets in all or none.
@@ -78,26 +98,36 @@ pub(super) fn admission(all: bool) -> Admission {
     Admission { lease: LEASE, may_claim: Arc::new(move |_| all) }
 }
 
+/// The one answer to a call with one emit.
+pub(super) fn only(mut accepted: Vec<Accepted>) -> Accepted {
+    assert_eq!(accepted.len(), 1, "one answer for each emit");
+    accepted.remove(0)
+}
+
 /// What a new event came to.
-pub(super) fn new(accepted: Accepted) -> (Vec<Claim>, Vec<EndpointId>) {
-    match accepted {
-        Accepted::New { claims, waiting } => (claims, waiting),
+pub(super) fn new(accepted: Vec<Accepted>) -> (Vec<Claim>, Vec<EndpointId>) {
+    match only(accepted) {
+        Accepted::New { claims, waiting, deliveries } => {
+            let waiting: Vec<_> = waiting.into_iter().map(|(endpoint, _)| endpoint).collect();
+            assert!(claims.len() + waiting.len() <= deliveries as usize);
+            (claims, waiting)
+        }
         other => panic!("not new: {other:?}"),
     }
 }
 
 /// The receipt of a repeat.
-pub(super) fn repeat(accepted: Accepted) -> Receipt {
-    match accepted {
+pub(super) fn repeat(accepted: Vec<Accepted>) -> Receipt {
+    match only(accepted) {
         Accepted::Repeat(receipt) => receipt,
         other => panic!("no repeat: {other:?}"),
     }
 }
 
-/// The receipt of a conflict.
-pub(super) fn conflict(accepted: Accepted) -> Receipt {
-    match accepted {
-        Accepted::Conflict(receipt) => receipt,
+/// The name of a conflict.
+pub(super) fn conflict(accepted: Vec<Accepted>) -> String {
+    match only(accepted) {
+        Accepted::Conflict(name) => name,
         other => panic!("no conflict: {other:?}"),
     }
 }

@@ -7,8 +7,8 @@ use fanfare::store::{Accepted, Claimed, Recorded, Store, Wanted};
 
 use super::fixtures::{
     LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, attempt, claim,
-    claim_one, company, delivery, endpoint, event, failed, lane, listener, new, record, result,
-    under_id, wanted,
+    claim_one, company, delivery, endpoint, event, failed, lane, listener, new, plain, record,
+    result, under_id, wanted,
 };
 
 async fn probe(store: &dyn Store, endpoint: &Endpoint, now: Timestamp) -> Claimed {
@@ -188,7 +188,7 @@ pub async fn a_notice_that_nobody_hears_is_not_stored(store: &dyn Store) {
     let recorded = store.record(told).await.unwrap();
     assert_eq!(recorded, Recorded { applied: true, woken: Vec::new() });
     let again = store.accept(under_id(&unheard), &admission(false)).await.unwrap();
-    assert!(matches!(again, Accepted::New { .. }), "the id is free");
+    assert!(matches!(again[..], [Accepted::New { .. }]), "the id is free");
     assert_sound(store).await;
 }
 
@@ -201,8 +201,7 @@ pub async fn operational_events_and_others_never_meet(store: &dyn Store) {
         (event(company, "endpoint.failing", NOW), &ordinary),
         (notice(company, "endpoint.failing"), &watching),
     ] {
-        let emit = fanfare::store::Emit { event, id_given: false, key: None };
-        let (_, waiting) = new(store.accept(emit, &admission(false)).await.unwrap());
+        let (_, waiting) = new(store.accept(plain(&event), &admission(false)).await.unwrap());
         assert_eq!(waiting, [hears.id]);
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a promise that is not kept is a panic")]
 #![allow(clippy::cognitive_complexity, reason = "it counts every assertion and await as a branch")]
 
+mod calls;
 mod claims;
 mod endpoints;
 mod fanout;
@@ -12,6 +13,7 @@ mod health;
 mod histories;
 mod journeys;
 mod lists;
+mod order;
 mod queue;
 mod races;
 mod records;
@@ -20,6 +22,7 @@ mod replays;
 mod selections;
 mod upkeep;
 
+pub use calls::*;
 pub use claims::*;
 pub use endpoints::*;
 pub use fanout::*;
@@ -28,6 +31,7 @@ pub use health::*;
 pub use histories::*;
 pub use journeys::*;
 pub use lists::*;
+pub use order::*;
 pub use queue::*;
 pub use races::*;
 pub use records::*;
@@ -92,6 +96,24 @@ macro_rules! store_contract {
             a_hundred_emits_with_one_key_are_one_event
             a_crowd_is_accepted_whole
 
+            a_call_is_stored_in_its_order
+            a_call_with_a_conflict_stores_nothing
+            a_call_may_repeat_itself
+            the_first_name_that_is_known_decides
+            a_delivery_is_due_at_its_events_time
+            an_event_that_has_expired_is_not_stored
+            what_has_expired_lapses_in_slices
+            only_what_waits_is_ended
+
+            only_the_first_of_a_key_is_claimed
+            in_a_strict_order_everything_waits_for_what_came_before
+            whatever_ends_a_delivery_lets_the_next_one_go
+            a_replay_waits_for_others_of_its_key
+            racing_emits_and_results_leave_one_of_each_key_to_go
+            a_newer_delivery_supersedes_those_of_its_type_and_key
+            superseding_keeps_the_order
+            a_call_supersedes_its_own
+
             a_replay_is_a_new_delivery_of_the_same_event
             a_replay_needs_a_delivery_and_an_endpoint
             a_second_click_is_answered_with_the_first_replay
@@ -149,6 +171,7 @@ macro_rules! store_contract {
             a_walk_through_what_is_old_reaches_everything_and_ends
             old_payloads_are_emptied_and_nothing_else
             an_event_expires_with_its_last_delivery
+            names_are_forgotten_in_slices
             a_value_is_agreed_on_once
             secrets_are_listed_with_older_ones_and_those_of_deleted_endpoints
             a_store_that_works_is_ready
@@ -173,6 +196,7 @@ mod tests {
     fn every_promise_is_run() {
         let listed = include_str!("mod.rs");
         let files = [
+            include_str!("calls.rs"),
             include_str!("claims.rs"),
             include_str!("endpoints.rs"),
             include_str!("fanout.rs"),
@@ -180,6 +204,7 @@ mod tests {
             include_str!("histories.rs"),
             include_str!("journeys.rs"),
             include_str!("lists.rs"),
+            include_str!("order.rs"),
             include_str!("queue.rs"),
             include_str!("races.rs"),
             include_str!("records.rs"),

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::fixtures::{
     NOW, SECOND, accept_all, accept_none, admission, assert_sound, claim, company, emit_some,
-    event, history, listener, record, under_key,
+    event, history, listener, only, record, under_key,
 };
 
 /// Several claimers, one lane.
@@ -42,13 +42,13 @@ pub async fn a_hundred_emits_with_one_key_are_one_event(store: &dyn Store) {
     });
     let (mut made, mut receipts): (Vec<EventId>, Vec<Receipt>) = (Vec::new(), Vec::new());
     for (id, accepted) in join_all(emits).await {
-        match accepted {
+        match only(accepted) {
             Accepted::New { claims, .. } => {
                 assert_eq!(claims.len(), 1);
                 made.push(id);
             }
             Accepted::Repeat(receipt) => receipts.push(receipt),
-            Accepted::Conflict(_) => panic!("they are the same"),
+            Accepted::Conflict(_) | Accepted::Withheld => panic!("they are the same"),
         }
     }
     let [made] = made.try_into().unwrap();

@@ -6,7 +6,7 @@ use fanfare::store::{Receipt, Store};
 
 use super::fixtures::{
     NOW, SECOND, accept_none, admission, assert_sound, company, conflict, event, history, listener,
-    new, record, repeat, under_id, under_key,
+    new, record, repeat, under_both, under_id, under_key,
 };
 
 /// Under the caller's own id.
@@ -48,13 +48,12 @@ pub async fn a_repeated_key_is_answered_the_same(store: &dyn Store) {
     assert_sound(store).await;
 }
 
-/// Another type or other bytes: the receipt is of what is there, and nothing is stored.
+/// Another type or other bytes: the name says what is there already, and nothing is stored.
 pub async fn another_event_under_the_same_id_or_key_is_a_conflict(store: &dyn Store) {
     let company = company();
     let endpoint = listener(store, company).await;
     let first = event(company, "a", NOW);
-    let mut emit = under_key(&first, "k");
-    emit.id_given = true;
+    let emit = under_both(&first, "k");
     new(store.accept(emit.clone(), &admission(true)).await.unwrap());
     let expected = Receipt { id: first.id, created_at: NOW, deliveries: 1 };
     assert_eq!(repeat(store.accept(emit, &admission(true)).await.unwrap()), expected);
@@ -64,10 +63,10 @@ pub async fn another_event_under_the_same_id_or_key_is_a_conflict(store: &dyn St
     other_bytes.payload = Bytes::from_static(br#"{"total":1.1}"#);
     for mut event in [other_type, other_bytes] {
         let by_id = store.accept(under_id(&event), &admission(true)).await.unwrap();
-        assert_eq!(conflict(by_id), expected);
+        assert_eq!(conflict(by_id), format!("id:{}", first.id));
         event.id = EventId::new(NOW);
         let by_key = store.accept(under_key(&event, "k"), &admission(true)).await.unwrap();
-        assert_eq!(conflict(by_key), expected);
+        assert_eq!(conflict(by_key), "key:k");
     }
     assert_eq!(history(store, &endpoint).await.len(), 1);
     assert_sound(store).await;
@@ -78,12 +77,10 @@ pub async fn ids_and_keys_belong_to_their_company(store: &dyn Store) {
     let (ours, theirs) = (company(), company());
     let endpoint = listener(store, theirs).await;
     let mut event = event(ours, "a", NOW);
-    let mut emit = under_key(&event, "k");
-    emit.id_given = true;
-    new(store.accept(emit.clone(), &admission(true)).await.unwrap());
+    new(store.accept(under_both(&event, "k"), &admission(true)).await.unwrap());
     event.company = theirs;
     event.payload = Bytes::from_static(b"null");
-    emit.event = event.clone();
+    let emit = under_both(&event, "k");
     assert_eq!(new(store.accept(emit, &admission(true)).await.unwrap()).0.len(), 1);
     let [heard] = history(store, &endpoint).await.try_into().unwrap();
     assert_eq!((heard.event.id, &heard.event.payload[..]), (event.id, &b"null"[..]));

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use fanfare::model::{
-    Claim, DeliveryState, Endpoint, EndpointChange, EndpointId, EventId, PreviousSecret,
-    SealedSecret, Timestamp, Verdict,
+    Claim, DeliveryState, Endpoint, EndpointChange, EndpointId, PreviousSecret, SealedSecret,
+    Timestamp, Verdict,
 };
 use fanfare::store::Store;
 
@@ -13,8 +13,8 @@ use crate::dice::Dice;
 
 use super::fixtures::{
     LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, claim, company,
-    emit_some, endpoint, event, failed, history, listener, new, plain, record, repeat, under_id,
-    under_key, wanted,
+    emit_some, endpoint, event, failed, history, listener, new, plain, record, repeat, under_both,
+    under_id, under_key, wanted,
 };
 
 /// They fail, visibly, a slice at a time; nobody else's do.
@@ -153,26 +153,22 @@ pub async fn old_payloads_are_emptied_and_nothing_else(store: &dyn Store) {
     assert_sound(store).await;
 }
 
-/// Then its id and key are free; while one delivery is left, they are not.
+/// While one delivery is left, it stays; what it is known by outlives it.
 pub async fn an_event_expires_with_its_last_delivery(store: &dyn Store) {
     let company = company();
     let heard = event(company, "a", NOW);
     let unheard = event(company, "b", NOW);
     new(store.accept(under_key(&unheard, "unheard"), &admission(true)).await.unwrap());
     let endpoint = listener(store, company).await;
-    let mut emit = under_key(&heard, "heard");
-    emit.id_given = true;
+    let emit = under_both(&heard, "heard");
     let first = new(store.accept(emit, &admission(true)).await.unwrap()).0.remove(0);
     assert!(record(store, &first, Verdict::Concluded, NOW).await);
     let second = store.replay(company, first.delivery, NOW).await.unwrap().unwrap();
     let cut = second.id.made_at().plus(LEASE);
     while expire(store, cut, 10).await > 0 {}
     assert!(store.delivery(company, first.delivery).await.unwrap().is_none());
-    let again = store.accept(under_id(&heard), &admission(true)).await.unwrap();
-    assert_eq!(repeat(again).deliveries, 1);
     assert_eq!(history(store, &endpoint).await[0].event.payload, heard.payload);
-    let again = store.accept(under_key(&unheard, "unheard"), &admission(true)).await.unwrap();
-    new(again);
+    assert!(store.waiting_of(company, unheard.id).await.unwrap().is_none());
 
     let claims = claim(store, &endpoint, 10, cut.plus(LEASE)).await.claims;
     for claim in &claims {
@@ -180,10 +176,43 @@ pub async fn an_event_expires_with_its_last_delivery(store: &dyn Store) {
     }
     let cut = claims.iter().map(|claim| claim.delivery.made_at()).max().unwrap().plus(LEASE);
     while expire(store, cut, 10).await > 0 {}
-    assert_eq!(new(store.accept(under_id(&heard), &admission(true)).await.unwrap()).0.len(), 1);
-    let mut other = event(company, "c", NOW);
-    other.id = EventId::new(NOW);
-    new(store.accept(under_key(&other, "heard"), &admission(true)).await.unwrap());
+    assert!(store.waiting_of(company, heard.id).await.unwrap().is_none());
+    for emit in [under_id(&heard), under_key(&heard, "heard")] {
+        assert_eq!(repeat(store.accept(emit, &admission(true)).await.unwrap()).deliveries, 1);
+    }
+    let again = under_key(&unheard, "unheard");
+    assert_eq!(repeat(store.accept(again, &admission(true)).await.unwrap()).deliveries, 0);
+    assert_sound(store).await;
+}
+
+/// A slice at a time; then the same id and key name another event.
+pub async fn names_are_forgotten_in_slices(store: &dyn Store) {
+    let company = company();
+    let endpoint = listener(store, company).await;
+    let mut old = Vec::new();
+    for n in 0..5 {
+        let event = event(company, "a", NOW);
+        let emit = under_key(&event, &n.to_string());
+        new(store.accept(emit, &admission(true)).await.unwrap());
+        old.push(event);
+    }
+    let young = event(company, "a", NOW.plus(SECOND));
+    new(store.accept(under_both(&young, "young"), &admission(true)).await.unwrap());
+    assert_eq!(store.forget(NOW, 10).await.unwrap(), 0);
+    let mut slices = Vec::new();
+    for _ in 0..4 {
+        slices.push(store.forget(NOW.plus(SECOND), 2).await.unwrap());
+    }
+    assert_eq!(slices, [2, 2, 1, 0]);
+    let other = event(company, "b", NOW);
+    new(store.accept(under_key(&other, "3"), &admission(true)).await.unwrap());
+    for emit in [under_id(&young), under_key(&young, "young")] {
+        repeat(store.accept(emit, &admission(true)).await.unwrap());
+    }
+    assert_eq!(store.forget(NOW.plus(LEASE), 10).await.unwrap(), 3);
+    let again = store.accept(under_id(&young), &admission(true)).await.unwrap();
+    assert_eq!(repeat(again).id, young.id, "the event itself is still there");
+    assert_eq!(history(store, &endpoint).await.len(), 7);
     assert_sound(store).await;
 }
 

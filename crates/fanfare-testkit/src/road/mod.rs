@@ -10,11 +10,13 @@ mod deaths;
 mod keys;
 mod network;
 mod notices;
+mod order;
 mod outages;
 mod paces;
 mod pulse;
 mod replays;
 mod retries;
+mod schedules;
 mod sequence;
 mod shares;
 mod switches;
@@ -34,10 +36,12 @@ pub use deaths::*;
 pub use keys::*;
 pub use network::{Network, Reply, Sent};
 pub use notices::*;
+pub use order::*;
 pub use outages::*;
 pub use paces::*;
 pub use replays::*;
 pub use retries::*;
+pub use schedules::*;
 pub use sequence::*;
 pub use shares::*;
 pub use switches::*;
@@ -97,6 +101,21 @@ macro_rules! road {
             an_endpoint_registered_later_hears_what_happened_before
             two_replays_of_the_same_failures_send_each_once
             a_drained_engine_makes_no_more_of_a_replay
+            a_failing_event_holds_up_its_own_key_alone
+            an_event_given_up_lets_the_next_one_go
+            a_strict_order_is_that_of_acceptance
+            order_outlives_the_process
+            a_disabled_endpoint_goes_on_in_order
+            of_a_flood_the_newest_is_sent_once_a_window
+            no_interleaving_inverts_a_key
+
+            a_scheduled_event_is_sent_at_its_time
+            times_and_keys_that_cannot_be_are_refused
+            nothing_is_sent_after_its_end
+            what_waits_is_cancelled_and_what_is_sent_goes_on
+            a_hundred_callers_with_one_key_tell_one_event
+            a_conflict_in_a_batch_stores_nothing
+            a_key_is_known_longer_than_its_event
 
             a_drained_engine_ends_what_is_in_flight_and_nothing_is_sent_twice
             a_stop_cuts_what_outlasts_its_grace
@@ -173,7 +192,9 @@ mod tests {
         let listed = include_str!("mod.rs");
         let files = [
             include_str!("arrivals.rs"),
+            include_str!("order.rs"),
             include_str!("retries.rs"),
+            include_str!("schedules.rs"),
             include_str!("switches.rs"),
             include_str!("deaths.rs"),
             include_str!("keys.rs"),

@@ -11,9 +11,9 @@ use fanfare::model::{
     EventId, History, Journey, Page, Record, Registered, Replay, ReplayId, SealedSecret,
 };
 use fanfare::store::{
-    Accepted, Admission, Advanced, Claimed, Emit, Endpoints, Histories, Lane, LaneKey, NewReplay,
-    Place, Queue, Recorded, ReplayCount, Replays, Result, Slice, Started, Store, StoreError, Swept,
-    Unfinished, Upkeep, Wanted,
+    Accepted, Admission, Advanced, Claimed, Emit, Ended, Endpoints, Histories, Lane, LaneKey,
+    NewReplay, Place, Queue, Recorded, ReplayCount, Replays, Result, Slice, Started, Store,
+    StoreError, Swept, Unfinished, Upkeep, Wanted,
 };
 use fanfare::{CompanyId, DeliveryId, EndpointId, Timestamp};
 use tokio::sync::Notify;
@@ -219,8 +219,8 @@ impl Queue for Tapped {
         self.call(Call::Recover, |store| async move { store.recover(now, lease).await }).await
     }
 
-    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted> {
-        self.call(Call::Accept, |store| async move { store.accept(emit, admission).await }).await
+    async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
+        self.call(Call::Accept, |store| async move { store.accept(emits, admission).await }).await
     }
 
     async fn claim(
@@ -238,6 +238,28 @@ impl Queue for Tapped {
 
     async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()> {
         self.call(Call::Release, |store| async move { store.release(claims, now).await }).await
+    }
+
+    async fn waiting_of(
+        &self,
+        company: CompanyId,
+        event: EventId,
+    ) -> Result<Option<Vec<Delivery>>> {
+        self.call(Call::Read, |store| async move { store.waiting_of(company, event).await }).await
+    }
+
+    async fn end(
+        &self,
+        company: CompanyId,
+        deliveries: &[(DeliveryId, Option<u64>)],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Ended> {
+        self.call(
+            Call::Write,
+            |store| async move { store.end(company, deliveries, reason, now).await },
+        )
+        .await
     }
 
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
@@ -397,6 +419,14 @@ impl Upkeep for Tapped {
 
     async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64> {
         self.call(Call::Write, |store| async move { store.bury(now, limit).await }).await
+    }
+
+    async fn forget(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        self.call(Call::Write, |store| async move { store.forget(before, limit).await }).await
+    }
+
+    async fn lapse(&self, now: Timestamp, limit: u32) -> Result<Ended> {
+        self.call(Call::Write, |store| async move { store.lapse(now, limit).await }).await
     }
 
     async fn check(&self) -> Result<Vec<String>> {

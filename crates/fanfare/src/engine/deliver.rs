@@ -9,7 +9,7 @@ use crate::engine::dispatch::{give_back, start_senders};
 use crate::engine::{World, health};
 use crate::metrics::Stopwatch;
 use crate::model::{
-    Answer, Attempt, Claim, Headers, LaneKey, Outcome, Record, Timestamp, Timing, Verdict,
+    Answer, Attempt, Claim, Headers, LaneKey, Outcome, Record, Timestamp, Timing, Verdict, expired,
 };
 use crate::policy::lanes::{Change, Consequence, End, Ending, Pass, Turn};
 use crate::policy::retry;
@@ -28,6 +28,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn deliver(world: Arc<World>, turn: Turn) {
     let Turn { claim, pass } = turn;
     let slot = Slot::taken(&world, pass);
+    if let Some(end) = claim.event.expires_at.filter(|end| *end <= world.clock.now()) {
+        slot.end_unsent();
+        return end_expired(&world, claim, end).await;
+    }
     let Some(attempt) = attempt(&world, &claim, pass.probe).await else {
         return; // Cut by a stop: nothing is recorded, the next start delivers it.
     };
@@ -43,6 +47,7 @@ pub(super) async fn deliver(world: Arc<World>, turn: Turn) {
     start_senders(&world);
 
     let verdict = judge(&world, &claim, &attempt, now);
+    let verdict = retry::in_time(verdict, attempt.number, claim.event.expires_at);
     let mut record = Record { health, ..Record::new(claim, attempt.into(), verdict, now) };
     health::draw(&mut record, change);
     save(&world, record, change).await;
@@ -58,6 +63,23 @@ fn judge(world: &World, claim: &Claim, attempt: &Attempt, now: Timestamp) -> Ver
     let counted = attempt.number.saturating_sub(claim.probes);
     let retries = (counted, claim.endpoint.max_retries);
     retry::judge(&world.rules.retry, retries, &attempt.outcome, now, world.draw_jitter())
+}
+
+/// Ends a delivery whose event had expired when its turn came.
+async fn end_expired(world: &Arc<World>, claim: Claim, expired_at: Timestamp) {
+    let (company, reason) = (claim.event.company, expired(claim.attempts, expired_at));
+    let doomed = [(claim.delivery, Some(claim.fence))];
+    match world.store.end(company, &doomed, &reason, world.clock.now()).await {
+        Ok(ended) => {
+            world.metrics.failed.inc_by(ended.deliveries.len() as u64);
+            world.look_into_all(&ended.woken);
+        }
+        Err(error) => {
+            tracing::warn!(%error, delivery.id = %claim.delivery, "{reason}; to be ended later");
+            give_back(world, vec![claim], PAUSE);
+        }
+    }
+    start_senders(world);
 }
 
 fn ending(outcome: &Outcome) -> Ending {
@@ -165,7 +187,7 @@ fn tell_lanes(world: &World, record: &Record, woken: &[LaneKey]) {
     if let Verdict::RetryAt(due) = record.verdict {
         world.decide(|lanes| lanes.stored(record.claim.endpoint.lane(), due));
     }
-    woken.iter().for_each(|lane| world.look_into(*lane));
+    world.look_into_all(woken);
 }
 
 /// A place among the attempts in flight. Dropped means given back, also on panic.
@@ -187,6 +209,12 @@ impl Slot {
         self.ended = true;
         let consequence = self.world.decide(|lanes| lanes.ended(self.pass, end));
         (Unrecorded(Arc::clone(&self.world)), consequence)
+    }
+
+    fn end_unsent(mut self) {
+        self.ended = true;
+        let now = self.world.clock.now();
+        self.world.decide(|lanes| lanes.unsent(self.pass, now));
     }
 }
 

@@ -50,15 +50,16 @@ impl Engine {
     }
 }
 
-/// Hands fresh claims to their lanes and starts what may start.
+/// Hands fresh claims to their lanes, tells them what else falls due when, and starts what may
+/// start.
 pub(super) fn take_in(
     world: &Arc<World>,
     claims: Vec<Claim>,
-    waiting: impl Iterator<Item = LaneKey>,
+    waiting: impl Iterator<Item = (LaneKey, Timestamp)>,
     since: Timestamp,
 ) {
     let held: Vec<Claim> = world.decide(|lanes| {
-        waiting.for_each(|key| lanes.stored(key, since));
+        waiting.for_each(|(key, due)| lanes.stored(key, due));
         claims.into_iter().filter_map(|claim| lanes.claimed(claim, since)).collect()
     });
     give_back(world, held, Duration::ZERO);

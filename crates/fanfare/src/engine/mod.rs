@@ -1,5 +1,7 @@
 //! The road: emit, schedule, deliver, record; and the engine that drives it.
 
+mod asked;
+mod cancel;
 mod deliver;
 mod dispatch;
 mod emit;
@@ -33,7 +35,11 @@ use crate::store::Store;
 use flights::Flights;
 use secrets::Secrets;
 
-pub use emit::{DEPTH_MAX, IDEMPOTENCY_KEY_MAX, NewEvent, check_json};
+pub use asked::{
+    DELIVER_AT_MAX, DEPTH_MAX, EVENTS_BYTES_MAX, EVENTS_MAX, IDEMPOTENCY_KEY_MAX, NewEvent,
+    ORDERING_KEY_CHARS_MAX, check_json, check_ordering_key,
+};
+pub use cancel::Cancelled;
 pub use explain::{Explained, Heard, Traced, Unheard};
 pub use hear::Hearing;
 pub use manage::{
@@ -83,6 +89,8 @@ pub struct Rules {
     pub payload_retention: Duration,
     /// An endpoint is disabled once every attempt has failed for so long.
     pub disable_after: Duration,
+    /// How long an event is known by its id or key; at least as long as history is kept.
+    pub key_retention: Duration,
 }
 
 impl Default for Rules {
@@ -94,6 +102,7 @@ impl Default for Rules {
             retention: Duration::from_hours(30 * 24),
             payload_retention: Duration::from_hours(30 * 24),
             disable_after: Duration::from_hours(5 * 24),
+            key_retention: Duration::from_hours(60 * 24),
         }
     }
 }
@@ -138,6 +147,11 @@ impl Rules {
     /// How long a claim holds.
     fn lease(&self) -> Duration {
         self.request_timeout.saturating_mul(LEASE_FACTOR).max(LEASE_MIN)
+    }
+
+    /// What is still there must be known.
+    fn key_retention(&self) -> Duration {
+        self.key_retention.max(self.retention)
     }
 
     /// What lanes may hold and send at once.

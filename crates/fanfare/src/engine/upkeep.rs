@@ -52,6 +52,10 @@ impl Engine {
 struct Round {
     /// Nothing of deleted endpoints waits any more.
     buried: bool,
+    /// Nothing waits that has expired.
+    lapsed: bool,
+    /// No name is older than names are kept.
+    forgotten: bool,
     history: Walk,
     /// No finished replay is older than history.
     replays: bool,
@@ -71,6 +75,14 @@ impl Round {
         let (store, rules, now) = (&world.store, &world.rules, world.clock.now());
         if !self.buried {
             self.buried = store.bury(now, SLICE).await? == 0;
+        } else if !self.lapsed {
+            let lapsed = store.lapse(now, SLICE).await?;
+            world.look_into_all(&lapsed.woken);
+            world.metrics.failed.inc_by(lapsed.deliveries.len() as u64);
+            self.lapsed = lapsed.deliveries.is_empty();
+        } else if !self.forgotten {
+            let before = now.minus(rules.key_retention());
+            self.forgotten = store.forget(before, SLICE).await? == 0;
         } else if !self.history.done {
             let before = now.minus(rules.retention);
             self.history.go_on(store.expire(before, self.history.place, SLICE).await?);

@@ -85,6 +85,15 @@ impl Delivery {
     }
 }
 
+/// Why a delivery has failed whose event expired at `at`.
+pub fn expired(attempts: u32, at: Timestamp) -> String {
+    match attempts {
+        0 => format!("expired unsent at {at}"),
+        1 => format!("expired at {at}, after 1 attempt"),
+        more => format!("expired at {at}, after {more} attempts"),
+    }
+}
+
 /// The right to make the next attempt of a delivery, until the lease runs out.
 #[derive(Debug, Clone)]
 pub struct Claim {
@@ -101,6 +110,8 @@ pub struct Claim {
     pub probes: u32,
     /// The delivery's place among those of its endpoint.
     pub sequence: u64,
+    /// Whether it has an order key, so that another one may wait for its end.
+    pub ordered: bool,
     /// How the request looks.
     pub shape: Shape,
     /// What to send.

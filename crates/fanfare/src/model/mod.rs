@@ -14,6 +14,7 @@ mod time;
 
 pub use delivery::{
     Answer, Attempt, Claim, Delivery, DeliveryState, Outcome, PARKED_MS, Record, Timing, Verdict,
+    expired,
 };
 pub use endpoint::{
     Address, Company, Disabled, Endpoint, EndpointChange, Flow, Format, Health, LaneKey, Listeners,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Answer, Outcome, Timestamp, Verdict};
+use crate::model::{Answer, Outcome, Timestamp, Verdict, expired};
 
 /// The longest an endpoint's `Retry-After` may push an attempt out.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
@@ -68,6 +68,15 @@ pub fn hold(outcome: &Outcome, now: Timestamp) -> Option<Timestamp> {
     let Outcome::Answered(answer @ Answer { status: 429 | 503, .. }) = outcome else { return None };
     let asked = retry_after(answer, now)?;
     (!asked.is_zero()).then(|| now.plus(asked))
+}
+
+/// A verdict after so many attempts, once the event's end is looked at: a retry that would come too
+/// late for it is not made.
+pub fn in_time(verdict: Verdict, attempts: u32, expires_at: Option<Timestamp>) -> Verdict {
+    match (verdict, expires_at) {
+        (Verdict::RetryAt(due), Some(end)) if due >= end => Verdict::Failed(expired(attempts, end)),
+        (verdict, _) => verdict,
+    }
 }
 
 /// What was wrong with an outcome, in a few words; for a 2xx, its status.
@@ -139,6 +148,16 @@ mod tests {
         assert_eq!(verdicts, [in_secs(5), in_secs(60), in_secs(60), failed]);
         let none = judge(&policy(), (1, 0), &answered(500, None), NOW, 0.0);
         assert!(matches!(none, Verdict::Failed(_)));
+    }
+
+    #[test]
+    fn a_retry_that_would_come_too_late_is_not_made() {
+        let judge = |secs| in_time(in_secs(5), 1, Some(NOW.plus(Duration::from_secs(secs))));
+        assert_eq!(judge(6), in_secs(5));
+        let Verdict::Failed(reason) = judge(5) else { panic!("{:?}", judge(5)) };
+        assert_eq!(reason, "expired at 2023-11-14T22:13:25.000Z, after 1 attempt");
+        assert_eq!(in_time(Verdict::Concluded, 1, Some(NOW)), Verdict::Concluded);
+        assert_eq!(in_time(in_secs(5), 1, None), in_secs(5));
     }
 
     #[test]

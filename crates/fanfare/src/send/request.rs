@@ -16,6 +16,7 @@ const CLOUD_EVENTS_JSON: HeaderValue = HeaderValue::from_static("application/clo
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const WEBHOOK_SEQUENCE: HeaderName = HeaderName::from_static("webhook-sequence");
 const WEBHOOK_EVENT: HeaderName = HeaderName::from_static("webhook-event");
 const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
 const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("webhook-attempt");
@@ -36,6 +37,7 @@ pub fn request(claim: &Claim, signers: &Signers, now: Timestamp) -> Request {
     headers.insert(WEBHOOK_ID, value(&id));
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp_secs));
     headers.insert(WEBHOOK_SIGNATURE, value(&signature));
+    headers.insert(WEBHOOK_SEQUENCE, HeaderValue::from(claim.sequence));
     if shape.format == Format::Payload || shape.system_headers {
         headers.insert(WEBHOOK_EVENT, value(event.event_type.constant()));
     }

@@ -5,6 +5,8 @@
 //! it does not, and when it returns `Ok` it is on disk. No method asks what time it is; the caller
 //! says. An id of another company is not found.
 
+mod birth;
+mod known;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod repeats;
@@ -22,9 +24,9 @@ use uuid::Uuid;
 use crate::metrics::Metrics;
 pub use crate::model::LaneKey;
 use crate::model::{
-    Attempt, Claim, Company, CompanyId, DeliveryId, DeliveryList, Endpoint, EndpointChange,
-    EndpointId, EndpointList, Event, EventId, Health, History, Journey, Page, Record, Registered,
-    SealedSecret, Timestamp,
+    Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
+    EndpointChange, EndpointId, EndpointList, Event, EventId, Health, History, Journey, Page,
+    Record, Registered, SealedSecret, Timestamp,
 };
 pub use replays::{Advanced, NewReplay, ReplayCount, Replays, Slice, Started, Unfinished};
 
@@ -103,19 +105,31 @@ pub trait Queue: Send + Sync {
     /// the start of the one process that owns the store.
     async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
 
-    /// Stores an event together with one delivery for each enabled endpoint of its company that
+    /// Stores events, each together with one delivery for each enabled endpoint of its company that
     /// listens to its type and whose filter lets its payload through, and the company when that is
-    /// new. Operational endpoints hear of operational events and of nothing else, and nobody else
-    /// hears of those. A delivery whose endpoint `admission` lets in is claimed at birth (due one
-    /// lease after the event's `created_at`, fence 1); any other is due at `created_at`.
-    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted>;
+    /// new: all of them or, when one of them is refused, none. They are answered in their order,
+    /// which is the order of their deliveries. One that is known by one of its names is not stored
+    /// again; what is known outlives the event. Operational endpoints hear of operational events and
+    /// of nothing else, and nobody else hears of those.
+    ///
+    /// A delivery that may be sent at once and whose endpoint `admission` lets in is claimed at
+    /// birth (due one lease after the event's `created_at`, fence 1). Any other is due at
+    /// `created_at`, the event's `deliver_at` or the end of the endpoint's window for newer ones of
+    /// its type and ordering key, whichever is latest. One that has to wait for another under the
+    /// same order key is parked until [every earlier one](Delivery::order_key) has ended.
+    ///
+    /// Where the endpoint has such a window, the delivery supersedes those of the same type and
+    /// ordering key that wait and are not claimed: they fail, naming it. It takes over the earliest
+    /// time at which one of them was to be sent first, so that a flood does not put it off for
+    /// ever.
+    async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>>;
 
     /// For each lane wanted, claims up to its limit of due deliveries, the longest due first, and
     /// moves their due time to `now + lease`. A claim tells when it was due before. Nothing is
-    /// claimed of a disabled or deleted endpoint, and no delivery is claimed twice before its lease
-    /// ends. When nothing of a lane is due that is wanted for a probe, one delivery that waits for a
-    /// retry is claimed before its time: the one that is due next, never one that was not tried yet
-    /// or is parked.
+    /// claimed of a disabled or deleted endpoint, no delivery is claimed twice before its lease
+    /// ends, and none that is parked. When nothing of a lane is due that is wanted for a probe, one
+    /// delivery that waits for a retry is claimed before its time: the one that is due next, never
+    /// one that was not tried yet.
     async fn claim(
         &self,
         wanted: &[Wanted],
@@ -127,7 +141,8 @@ pub trait Queue: Send + Sync {
     /// applies the verdict and counts the attempt. Returns whether it did. A `Gone` verdict also
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
-    /// under it changes nothing.
+    /// under it changes nothing. A delivery that ends lets the next one under its order key go; a
+    /// retry does not.
     ///
     /// What is applied also brings along how the endpoint does, unless it is sent elsewhere by now;
     /// disables it, if it is given up; and has each notice accepted as an event of its own, for
@@ -138,9 +153,24 @@ pub trait Queue: Send + Sync {
     /// Gives claims back unused: what still holds is due at `now`.
     async fn release(&self, claims: &[Claim], now: Timestamp) -> Result<()>;
 
+    /// The deliveries of an event that wait, in the order of ids. `None` when there is no such
+    /// event.
+    async fn waiting_of(&self, company: CompanyId, event: EventId)
+    -> Result<Option<Vec<Delivery>>>;
+
+    /// Fails waiting deliveries for this reason: those that nobody has claimed, and those that are
+    /// claimed under the fence named. Each lets the next one under its order key go.
+    async fn end(
+        &self,
+        company: CompanyId,
+        deliveries: &[(DeliveryId, Option<u64>)],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Ended>;
+
     /// The lanes that have waiting deliveries and an endpoint that is enabled, with how that does,
     /// in the order of company and endpoint, after the one named. Costs a seek for each lane,
-    /// however long it is.
+    /// however long it is. What is parked does not count.
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>>;
 }
 
@@ -209,6 +239,13 @@ pub trait Upkeep: Send + Sync {
     /// Returns whether there is more.
     async fn reclaim(&self) -> Result<bool>;
 
+    /// Forgets up to `limit` names of events that were accepted before `before`. Returns how many.
+    async fn forget(&self, before: Timestamp, limit: u32) -> Result<u64>;
+
+    /// Fails up to `limit` waiting, unclaimed deliveries of events that had expired by `now`, held
+    /// or not. Each lets the next one under its order key go.
+    async fn lapse(&self, now: Timestamp, limit: u32) -> Result<Ended>;
+
     /// Fails up to `limit` waiting deliveries of deleted endpoints. Returns how many.
     async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64>;
 
@@ -237,11 +274,27 @@ pub trait Upkeep: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct Emit {
     /// The event.
-    pub event: Event,
+    pub event: Arc<Event>,
     /// Whether the caller chose the event's id, so that it may be there already.
     pub id_given: bool,
-    /// The caller's `Idempotency-Key`, unique in the company.
-    pub key: Option<String>,
+    /// By what it may be known already; the first one that is decides.
+    pub names: Vec<Name>,
+}
+
+impl Emit {
+    /// An event that nothing can repeat.
+    pub fn new(event: Event) -> Self {
+        Emit { event: Arc::new(event), id_given: false, names: Vec::new() }
+    }
+}
+
+/// By what an event is known in its company.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// `key:`, `batch:` or `id:` and what the caller chose.
+    pub text: String,
+    /// Of all that was asked under it, so that the same can be told from another.
+    pub digest: [u8; 32],
 }
 
 /// What came of an emit.
@@ -251,13 +304,18 @@ pub enum Accepted {
     New {
         /// Deliveries claimed at birth.
         claims: Vec<Claim>,
-        /// Endpoints with a delivery that was not.
-        waiting: Vec<EndpointId>,
+        /// Where something else falls due by it, and when. What is parked does not.
+        waiting: Vec<(EndpointId, Timestamp)>,
+        /// How many deliveries it has.
+        deliveries: u32,
     },
-    /// The same event was stored before, under the same id or key: this is what was answered.
+    /// The same was accepted before under one of its names: this is what was answered.
     Repeat(Receipt),
-    /// Another event was stored before under the same id or key.
-    Conflict(Receipt),
+    /// Something else was accepted before under this name of it. Nothing is stored.
+    Conflict(String),
+    /// Nothing is stored: another one of the call is a conflict, or one of them had expired before
+    /// it was accepted.
+    Withheld,
 }
 
 /// What came of a record.
@@ -265,6 +323,15 @@ pub enum Accepted {
 pub struct Recorded {
     /// Whether the claim still held, so that the verdict counts.
     pub applied: bool,
+    /// Lanes in which something fell due by it.
+    pub woken: Vec<LaneKey>,
+}
+
+/// What was ended unsent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The deliveries.
+    pub deliveries: Vec<DeliveryId>,
     /// Lanes in which something fell due by it.
     pub woken: Vec<LaneKey>,
 }

@@ -245,6 +245,14 @@ impl Lane {
         };
     }
 
+    /// A delivery was not sent after all, which says nothing of the endpoint.
+    pub(super) fn unsent(&mut self, pass: &Pass, now: Timestamp) {
+        self.in_flight -= 1;
+        if pass.probe && pass.life == self.life {
+            self.breaker.probe_ended(now);
+        }
+    }
+
     /// What the end of an attempt means for the endpoint.
     pub(super) fn judge(&mut self, pass: &Pass, end: &End, limits: &Limits) -> Option<Change> {
         match end.ending {

@@ -24,7 +24,7 @@ mod starts;
 mod tests;
 mod turns;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{Claim, DeliveryId, Endpoint, EndpointId, Health, LaneKey, Timestamp};
@@ -186,10 +186,7 @@ impl Lanes {
     pub fn ended(&mut self, pass: Pass, end: End) -> Consequence {
         self.now = end.at;
         self.unrecorded += 1;
-        if !self.starts.end(pass.number) {
-            self.in_flight -= 1;
-            self.turns.ended(pass.key.company);
-        }
+        self.leave(&pass);
         let endpoint = pass.key.endpoint;
         let Some(lane) = self.lanes.get_mut(&endpoint) else { return Consequence::default() };
         lane.ended(end.ending, end.at.since(pass.began_at), &self.limits);
@@ -202,6 +199,26 @@ impl Lanes {
         self.wait_for_store(endpoint);
         self.forget_if_idle(endpoint);
         consequence
+    }
+
+    /// A delivery whose turn had come was not sent after all.
+    pub fn unsent(&mut self, pass: Pass, now: Timestamp) {
+        self.now = now;
+        self.leave(&pass);
+        let endpoint = pass.key.endpoint;
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return };
+        lane.unsent(&pass, now);
+        self.queue(endpoint);
+        self.wait_for_store(endpoint);
+        self.forget_if_idle(endpoint);
+    }
+
+    /// Gives the place of an attempt back.
+    fn leave(&mut self, pass: &Pass) {
+        if !self.starts.end(pass.number) {
+            self.in_flight -= 1;
+            self.turns.ended(pass.key.company);
+        }
     }
 
     fn judge(&mut self, pass: &Pass, end: &End) -> Consequence {
@@ -266,6 +283,22 @@ impl Lanes {
         self.queue(endpoint);
         self.wait_for_store(endpoint);
         self.forget_if_idle(endpoint);
+    }
+
+    /// Takes the claims of these deliveries out of an endpoint's window; those in flight stay.
+    pub fn withdraw(&mut self, endpoint: EndpointId, deliveries: &[DeliveryId]) -> Vec<Claim> {
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return Vec::new() };
+        let of_them = |waiting: &Waiting| deliveries.contains(&waiting.claim.delivery);
+        let window = std::mem::take(&mut lane.window).into_iter();
+        let (taken, left): (VecDeque<_>, VecDeque<_>) = window.partition(of_them);
+        lane.window = left;
+        let taken: Vec<Claim> = taken.into_iter().map(|waiting| waiting.claim).collect();
+        let bytes: usize = taken.iter().map(|claim| claim.event.payload.len()).sum();
+        lane.bytes -= bytes;
+        self.window_bytes -= bytes;
+        self.wait_for_store(endpoint);
+        self.forget_if_idle(endpoint);
+        taken
     }
 
     /// Everything that is claimed and not in flight, to give back at the end.

@@ -1,35 +1,44 @@
-//! Emits: an event, its deliveries and its key in one transaction, many events at a time.
+//! Emits: events, their deliveries and their names in one transaction, many at a time.
 //!
 //! Two round trips: what is known already and who listens; then everything at once
-//! ([`super::insert`]). Between them stands [`decide`], which touches nothing.
+//! ([`super::insert`]). Between them everything is decided, which touches nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::metrics::Stopwatch;
 use crate::model::filter::Subject;
 use crate::model::{
-    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, EventType, Timestamp,
+    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, EventId, EventType, Timestamp,
 };
+use crate::store::birth::Birth;
+use crate::store::known::{self, Decision, Found};
 use crate::store::postgres::Database;
 use crate::store::postgres::batch::Job;
-use crate::store::postgres::insert::Rows;
+use crate::store::postgres::insert::{Rows, Stored};
 use crate::store::postgres::rows::{self, endpoint_columns, get, unsigned};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{Accepted, Admission, Emit, Receipt, Result};
 
-/// What is there under the keys and ids that callers gave. A key says more than an id.
+/// What is there under the names that callers gave. What an older version kept has no digest.
 const KNOWN: &str = "
-    select a.n, v.id, v.created_at, v.deliveries,
-           v.type = a.type and sha256(v.payload) = a.payload_hash
-               and v.id = coalesce(a.id, v.id) as same
-    from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bytea[], $5::text[], $6::bytea[])
-         as a (n, company_id, id, key, type, payload_hash)
-    left join idempotency k on k.company_id = a.company_id and k.key = a.key
-    join events v on v.company_id = a.company_id and v.id = coalesce(k.event_id, a.id)";
+    select a.n, k.event_id, k.created_at, k.deliveries,
+           k.digest is null or k.digest = a.digest as same
+    from unnest($1::int[], $2::uuid[], $3::bytea[], $4::bytea[])
+         as a (n, company_id, name, digest)
+    join known k on k.company_id = a.company_id and k.name = a.name";
+
+/// What is there under the ids that callers gave: an older version kept those nowhere else.
+const TAKEN: &str = "
+    select a.n, v.id as event_id, v.created_at, v.deliveries,
+           v.type = a.type and sha256(v.payload) = a.payload_hash as same
+    from unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[])
+         as a (n, company_id, id, type, payload_hash)
+    join events v on v.company_id = a.company_id and v.id = a.id";
 
 const LISTENERS: &str = concat!(
     "select q.n, ",
@@ -42,131 +51,129 @@ const LISTENERS: &str = concat!(
     order by q.n, e.id"
 );
 
-/// An emit in a batch.
-pub(super) struct Emitted {
-    pub(super) event: Arc<Event>,
-    pub(super) key: Option<String>,
-    id_given: bool,
+/// Emits that are stored together or not at all.
+pub(super) struct Call {
+    emits: Vec<Emit>,
     admission: Admission,
 }
 
-/// What is to be done with one of them.
-pub(super) enum Decision {
+/// What is to be done with one emit.
+pub(super) enum Outcome {
     Store(Vec<Born>),
-    Repeated(Receipt),
-    Conflicting(Receipt),
+    Else(Decision),
 }
 
 /// A delivery to store.
 pub(super) struct Born {
     pub(super) id: DeliveryId,
     pub(super) endpoint: Arc<Endpoint>,
-    /// Until when it is claimed.
+    pub(super) birth: Birth,
+    /// Until when it is claimed, unless it has to wait for another one.
     pub(super) claimed: Option<Timestamp>,
 }
 
-/// An event that is there, and whether it is the same as the one that was emitted.
-struct Known {
-    receipt: Receipt,
-    same: bool,
-}
-
-/// By what an event can be known.
-#[derive(PartialEq, Eq, Hash)]
-enum Name {
-    Id(EventId),
-    Key(String),
-}
-
-type KnownOnes = HashMap<usize, Known>;
 pub(super) type Listening = HashMap<Kind, Vec<Arc<Endpoint>>>;
 
 /// What decides who hears of an event: whose it is, its type, and whether it is operational.
 type Kind = (CompanyId, EventType, bool);
 
-impl Job for Emitted {
-    type Answer = Accepted;
+impl Job for Call {
+    type Answer = Vec<Accepted>;
 
     fn bytes(&self) -> usize {
-        self.event.payload.len()
+        self.emits.iter().map(|emit| emit.event.payload.len()).sum()
     }
 
-    async fn together(database: &Database, emits: &[Self]) -> Result<Vec<Accepted>> {
+    async fn together(database: &Database, calls: &[Self]) -> Result<Vec<Vec<Accepted>>> {
+        let counts: Vec<usize> = calls.iter().map(|call| call.emits.len()).collect();
+        let emits: Vec<Emit> = calls.iter().flat_map(|call| &call.emits).cloned().collect();
         let transaction = Transaction::on(database.writer().await?);
-        let (known, listening) = look(&transaction, emits).await?;
-        let decisions = decide(emits, known, &listening);
-        let rows = Rows::of(emits, &decisions)?;
+        let (mut found, listening) = look(&transaction, &emits).await?;
+        let decisions = known::decide(&emits, &counts, &mut found);
+        let admissions = calls.iter().flat_map(|call| call.emits.iter().map(|_| &call.admission));
+        let outcomes: Vec<Outcome> = emits
+            .iter()
+            .zip(admissions)
+            .zip(decisions)
+            .map(|((emit, admission), decision)| outcome(emit, decision, (admission, &listening)))
+            .collect();
+        let rows = Rows::of(&emits, &outcomes)?;
         let clock = Stopwatch::start();
-        let mut sequences = rows.insert_and_commit(&transaction).await?.into_iter();
+        let mut stored = rows.insert_and_commit(&transaction).await?;
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
         transaction.ended();
-        let answers = emits.iter().zip(decisions);
-        Ok(answers.map(|(emit, decision)| answer(emit, decision, &mut sequences)).collect())
+        let mut answers: Vec<Accepted> = Vec::with_capacity(emits.len());
+        for (emit, outcome) in emits.iter().zip(outcomes) {
+            let answer = answer(emit, outcome, (&mut stored, &emits, &answers));
+            answers.push(answer);
+        }
+        let mut answers = answers.into_iter();
+        Ok(counts.iter().map(|count| answers.by_ref().take(*count).collect()).collect())
     }
 }
 
-impl Emitted {
-    pub(super) fn new(emit: Emit, admission: &Admission) -> Self {
-        Emitted {
-            event: Arc::new(emit.event),
-            id_given: emit.id_given,
-            key: emit.key,
-            admission: admission.clone(),
-        }
+impl Call {
+    pub(super) fn new(emits: Vec<Emit>, admission: &Admission) -> Self {
+        Call { emits, admission: admission.clone() }
     }
+}
 
-    pub(super) fn kind(&self) -> Kind {
-        (self.event.company, self.event.event_type.clone(), self.event.operational)
+/// What decides who hears of an event.
+fn kind(emit: &Emit) -> Kind {
+    (emit.event.company, emit.event.event_type.clone(), emit.event.operational)
+}
+
+fn outcome(
+    emit: &Emit,
+    decision: Decision,
+    (admission, listening): (&Admission, &Listening),
+) -> Outcome {
+    if !matches!(decision, Decision::Store) {
+        return Outcome::Else(decision);
     }
+    Outcome::Store(bear(emit, listening, admission))
+}
 
-    /// The deliveries it makes.
-    pub(super) fn bear(&self, listening: &Listening) -> Vec<Born> {
-        let listeners = listening.get(&self.kind()).map_or(&[][..], Vec::as_slice);
-        let at = self.event.created_at;
-        let until = at.plus(self.admission.lease);
-        let payload = Subject::new(&self.event.payload);
-        let hearing = listeners.iter().filter(|endpoint| endpoint.wants(&payload));
-        let born = hearing.map(|endpoint| Born {
+/// The deliveries that an event makes.
+pub(super) fn bear(emit: &Emit, listening: &Listening, admission: &Admission) -> Vec<Born> {
+    let listeners = listening.get(&kind(emit)).map_or(&[][..], Vec::as_slice);
+    let (at, payload) = (emit.event.created_at, Subject::new(&emit.event.payload));
+    let hearing = listeners.iter().filter(|endpoint| endpoint.wants(&payload));
+    let born = hearing.map(|endpoint| {
+        let birth = Birth::of(&emit.event, &endpoint.flow);
+        let claimed = birth.start <= at && (admission.may_claim)(endpoint.id);
+        Born {
             id: DeliveryId::new(at),
             endpoint: Arc::clone(endpoint),
-            claimed: (self.admission.may_claim)(endpoint.id).then_some(until),
-        });
-        born.collect()
-    }
-
-    /// Whether `other` says the same thing under the same name.
-    fn repeats(&self, other: &Emitted) -> bool {
-        let (event, other) = (&self.event, &other.event);
-        event.event_type == other.event_type
-            && event.payload == other.payload
-            && (!self.id_given || event.id == other.id)
-    }
-
-    fn receipt(&self, deliveries: usize) -> Receipt {
-        Receipt {
-            id: self.event.id,
-            created_at: self.event.created_at,
-            deliveries: u32::try_from(deliveries).unwrap_or(u32::MAX),
+            birth,
+            claimed: claimed.then_some(at.plus(admission.lease)),
         }
-    }
+    });
+    born.collect()
 }
 
 /// Begins the transaction and reads what the decisions need.
-async fn look(transaction: &Transaction, emits: &[Emitted]) -> Result<(KnownOnes, Listening)> {
-    let (_, known, listening) = tokio::try_join!(
+async fn look(
+    transaction: &Transaction,
+    emits: &[Emit],
+) -> Result<(HashMap<usize, Found>, Listening)> {
+    let (_, known, taken, listening) = tokio::try_join!(
         biased;
         async { Ok(transaction.batch_execute("begin").await?) },
-        look_for_known(transaction, emits),
-        look_for_listeners(transaction, emits.iter().map(Emitted::kind).collect()),
+        look_for_names(transaction, emits),
+        look_for_ids(transaction, emits),
+        look_for_listeners(transaction, emits),
     )?;
-    Ok((known, listening))
+    // A name says more than the event that is there under the same id.
+    Ok((taken.into_iter().chain(known).collect(), listening))
 }
 
 /// Who hears of what.
 pub(super) async fn look_for_listeners(
     transaction: &Transaction,
-    mut kinds: Vec<Kind>,
+    emits: &[Emit],
 ) -> Result<Listening> {
+    let mut kinds: Vec<Kind> = emits.iter().map(kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
     let numbers: Vec<i32> = (0..).take(kinds.len()).collect();
@@ -179,9 +186,13 @@ pub(super) async fn look_for_listeners(
     let listeners = transaction.prepare_cached(LISTENERS).await?;
     let rows =
         transaction.query(&listeners, &[&numbers, &companies, &patterns, &operational]).await?;
+    read_listening(&rows, &kinds)
+}
+
+fn read_listening(rows: &[Row], kinds: &[Kind]) -> Result<Listening> {
     let mut read: HashMap<EndpointId, Arc<Endpoint>> = HashMap::new();
     let mut listening = Listening::new();
-    for row in &rows {
+    for row in rows {
         let number: i32 = get(row, "n")?;
         let Some(kind) = kinds.get(number.unsigned_abs() as usize) else { continue };
         let id = EndpointId::from_uuid(get(row, "endpoint_id")?);
@@ -195,97 +206,111 @@ pub(super) async fn look_for_listeners(
     Ok(listening)
 }
 
-/// Most emits come without a name of the caller's and need not be looked for.
-async fn look_for_known(transaction: &Transaction, emits: &[Emitted]) -> Result<KnownOnes> {
-    let named: Vec<(usize, &Emitted)> =
-        emits.iter().enumerate().filter(|(_, emit)| emit.id_given || emit.key.is_some()).collect();
-    if named.is_empty() {
-        return Ok(KnownOnes::new());
+/// What is there under the first known name of each emit. Most come without one.
+async fn look_for_names(
+    transaction: &Transaction,
+    emits: &[Emit],
+) -> Result<HashMap<usize, Found>> {
+    let mut found = HashMap::new();
+    let named = || {
+        let named = emits.iter().enumerate();
+        named.flat_map(|(at, emit)| emit.names.iter().map(move |name| (at, emit, name)))
+    };
+    if named().next().is_none() {
+        return Ok(found);
     }
-    let numbers: Vec<i32> = (0..).take(named.len()).collect();
-    let events = || named.iter().map(|(_, emit)| &*emit.event);
+    let numbers: Vec<i32> = (0..).take(named().count()).collect();
+    let companies: Vec<Uuid> = named().map(|(_, emit, _)| emit.event.company.uuid()).collect();
+    let names: Vec<&[u8]> = named().map(|(_, _, name)| name.text.as_bytes()).collect();
+    let digests: Vec<&[u8]> = named().map(|(_, _, name)| &name.digest[..]).collect();
+    let statement = transaction.prepare_cached(KNOWN).await?;
+    let rows = transaction.query(&statement, &[&numbers, &companies, &names, &digests]).await?;
+    let mut by_number = by_number(&rows)?;
+    for (number, (at, _, name)) in (0..).zip(named()) {
+        if let Some(row) = by_number.remove(&number)
+            && !found.contains_key(&at)
+        {
+            found.insert(at, read_found(row, name.text.clone())?);
+        }
+    }
+    Ok(found)
+}
+
+/// The events that are there under the ids that callers gave.
+async fn look_for_ids(transaction: &Transaction, emits: &[Emit]) -> Result<HashMap<usize, Found>> {
+    let given: Vec<(usize, &Emit)> =
+        emits.iter().enumerate().filter(|(_, emit)| emit.id_given).collect();
+    let mut found = HashMap::new();
+    if given.is_empty() {
+        return Ok(found);
+    }
+    let numbers: Vec<i32> = (0..).take(given.len()).collect();
+    let events = || given.iter().map(|(_, emit)| &*emit.event);
     let companies: Vec<Uuid> = events().map(|event| event.company.uuid()).collect();
-    let ids: Vec<Option<Uuid>> =
-        named.iter().map(|(_, emit)| emit.id_given.then(|| emit.event.id.uuid())).collect();
-    let keys: Vec<Option<&[u8]>> =
-        named.iter().map(|(_, emit)| emit.key.as_ref().map(String::as_bytes)).collect();
+    let ids: Vec<Uuid> = events().map(|event| event.id.uuid()).collect();
     let types: Vec<&str> = events().map(|event| event.event_type.as_str()).collect();
     let hashes: Vec<Vec<u8>> =
         events().map(|event| Sha256::digest(&event.payload).to_vec()).collect();
-    let statement = transaction.prepare_cached(KNOWN).await?;
-    let rows = transaction
-        .query(&statement, &[&numbers, &companies, &ids, &keys, &types, &hashes])
-        .await?;
-    let mut known = KnownOnes::new();
-    for row in &rows {
-        let receipt = Receipt {
-            id: EventId::from_uuid(get(row, "id")?),
-            created_at: Timestamp(get(row, "created_at")?),
-            deliveries: unsigned(get(row, "deliveries")?, "number of deliveries")?,
-        };
-        let number: i32 = get(row, "n")?;
-        if let Some((at, _)) = named.get(number.unsigned_abs() as usize) {
-            known.insert(*at, Known { receipt, same: get(row, "same")? });
+    let statement = transaction.prepare_cached(TAKEN).await?;
+    let rows =
+        transaction.query(&statement, &[&numbers, &companies, &ids, &types, &hashes]).await?;
+    let mut by_number = by_number(&rows)?;
+    for (number, (at, emit)) in (0..).zip(given) {
+        if let Some(row) = by_number.remove(&number) {
+            found.insert(at, read_found(row, known::by_id(emit))?);
         }
     }
-    Ok(known)
+    Ok(found)
 }
 
-/// What is to be done with each, in their order: a later one may repeat an earlier one.
-fn decide(emits: &[Emitted], mut known: KnownOnes, listening: &Listening) -> Vec<Decision> {
-    let mut decisions: Vec<Decision> = Vec::with_capacity(emits.len());
-    let mut first: HashMap<(CompanyId, Name), usize> = HashMap::new();
-    for (at, emit) in emits.iter().enumerate() {
-        let company = emit.event.company;
-        let by_key = emit.key.clone().map(|key| (company, Name::Key(key)));
-        let by_id = (company, Name::Id(emit.event.id));
-        let earlier =
-            by_key.as_ref().and_then(|name| first.get(name)).or_else(|| first.get(&by_id));
-        let known = known.remove(&at).or_else(|| {
-            let Decision::Store(born) = &decisions[*earlier?] else { return None };
-            let earlier = &emits[*earlier?];
-            Some(Known { receipt: earlier.receipt(born.len()), same: emit.repeats(earlier) })
-        });
-        decisions.push(match known {
-            Some(Known { receipt, same: true }) => Decision::Repeated(receipt),
-            Some(Known { receipt, same: false }) => Decision::Conflicting(receipt),
-            None => {
-                first.extend(by_key.into_iter().chain([by_id]).map(|name| (name, at)));
-                Decision::Store(emit.bear(listening))
-            }
-        });
-    }
-    decisions
+fn by_number(rows: &[Row]) -> Result<HashMap<i32, &Row>> {
+    rows.iter().map(|row| Ok((get(row, "n")?, row))).collect()
 }
 
-/// `sequences` goes on with those of its deliveries.
-fn answer(
-    emit: &Emitted,
-    decision: Decision,
-    sequences: &mut impl Iterator<Item = u64>,
-) -> Accepted {
-    let born = match decision {
-        Decision::Repeated(receipt) => return Accepted::Repeat(receipt),
-        Decision::Conflicting(receipt) => return Accepted::Conflict(receipt),
-        Decision::Store(born) => born,
+fn read_found(row: &Row, name: String) -> Result<Found> {
+    let receipt = Receipt {
+        id: EventId::from_uuid(get(row, "event_id")?),
+        created_at: Timestamp(get(row, "created_at")?),
+        deliveries: unsigned(get(row, "deliveries")?, "number of deliveries")?,
     };
+    Ok(Found { name, receipt, same: get(row, "same")? })
+}
+
+/// `stored` goes on with those of its deliveries; `emits` and `answers` are those before it.
+fn answer(
+    emit: &Emit,
+    outcome: Outcome,
+    (stored, emits, answers): (&mut Stored, &[Emit], &[Accepted]),
+) -> Accepted {
+    let born = match outcome {
+        Outcome::Store(born) => born,
+        Outcome::Else(Decision::Again(first)) => {
+            return known::again(emits.get(first).zip(answers.get(first)));
+        }
+        Outcome::Else(Decision::Repeat(receipt)) => return Accepted::Repeat(receipt),
+        Outcome::Else(Decision::Conflict(name)) => return Accepted::Conflict(name),
+        Outcome::Else(Decision::Withhold | Decision::Store) => return Accepted::Withheld,
+    };
+    let deliveries = u32::try_from(born.len()).unwrap_or(u32::MAX);
     let (mut claims, mut waiting) = (Vec::new(), Vec::new());
-    for (born, sequence) in born.into_iter().zip(sequences) {
-        if born.claimed.is_none() {
-            waiting.push(born.endpoint.id);
+    for born in born {
+        let (sequence, claimed) = stored.next(&born);
+        waiting.extend(stored.due(&born).map(|due| (born.endpoint.id, due)));
+        if !claimed {
             continue;
         }
         claims.push(Claim {
             delivery: born.id,
             fence: 1,
-            due_at: emit.event.created_at,
+            due_at: born.birth.start,
             attempts: 0,
             probes: 0,
             sequence,
+            ordered: born.birth.order_key.is_some(),
             shape: born.endpoint.shape,
             event: Arc::clone(&emit.event),
             endpoint: born.endpoint,
         });
     }
-    Accepted::New { claims, waiting }
+    Accepted::New { claims, waiting, deliveries }
 }

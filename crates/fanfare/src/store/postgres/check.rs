@@ -115,10 +115,22 @@ const INVARIANTS: &[(&str, &str)] = &[
          where coalesce(d.made, 0) > r.made or r.made > r.found",
     ),
     (
-        "is named by an idempotency key but not there",
-        "select 'event ' || k.event_id as name from idempotency k
-         where not exists (select from events v
-                           where v.company_id = k.company_id and v.id = k.event_id)",
+        "is parked with nothing before it under its key",
+        "select 'delivery ' || d.id as name from deliveries d
+         where d.state = 0 and d.due_at >= 4503599627370496
+           and not exists (select from deliveries e
+                           where e.company_id = d.company_id and e.endpoint_id = d.endpoint_id
+                             and e.order_key = d.order_key and e.state = 0
+                             and e.sequence < d.sequence)",
+    ),
+    (
+        "may go before another one under its key",
+        "select 'delivery ' || d.id as name from deliveries d
+         where d.state = 0 and d.due_at < 4503599627370496
+           and exists (select from deliveries e
+                       where e.company_id = d.company_id and e.endpoint_id = d.endpoint_id
+                         and e.order_key = d.order_key and e.state = 0
+                         and e.sequence < d.sequence)",
     ),
     (
         "is disabled without a reason",

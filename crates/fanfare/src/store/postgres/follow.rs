@@ -9,9 +9,9 @@ use deadpool_postgres::Object;
 use uuid::Uuid;
 
 use crate::model::{Disabled, Health, LaneKey, Record, Timestamp};
-use crate::store::postgres::accept::{Born, Decision, Emitted, look_for_listeners};
+use crate::store::postgres::accept::{Born, Outcome, bear, look_for_listeners};
 use crate::store::postgres::insert::Rows;
-use crate::store::postgres::record;
+use crate::store::postgres::record::{self, Ended};
 use crate::store::postgres::rows::text;
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{Admission, Emit, Recorded, Result};
@@ -39,12 +39,21 @@ pub(super) fn follows(record: &Record) -> bool {
 }
 
 /// Applies results of which some have more to follow.
-pub(super) async fn apply(transaction: Transaction, records: &[Record]) -> Result<Vec<Recorded>> {
+pub(super) async fn apply(
+    transaction: Transaction,
+    records: &[Record],
+    ended: &Ended,
+) -> Result<Vec<Recorded>> {
     let ((), mut recorded) = tokio::try_join!(
         biased;
         async { Ok(transaction.batch_execute("begin").await?) },
         record::apply(&transaction, records),
     )?;
+    let freed = ended.let_next_go(&transaction).await?;
+    for (recorded, record) in recorded.iter_mut().zip(records).filter(|(made, _)| made.applied) {
+        let lane = record.claim.endpoint.lane();
+        recorded.woken.extend(freed.contains(&lane).then_some(lane));
+    }
     let counts: Vec<(usize, &Record)> = recorded
         .iter()
         .zip(records)
@@ -117,28 +126,30 @@ async fn accept_notices(
     transaction: &Transaction,
     records: &[(usize, &Record)],
 ) -> Result<Vec<(usize, LaneKey)>> {
-    let admission = Admission { lease: Duration::ZERO, may_claim: Arc::new(|_| false) };
-    let mut told: Vec<(usize, Emitted)> = Vec::new();
+    let (mut numbers, mut told) = (Vec::new(), Vec::new());
     for (number, record) in records {
-        for event in record.notices.iter().cloned() {
-            let emit = Emit { event, id_given: false, key: None };
-            told.push((*number, Emitted::new(emit, &admission)));
+        for notice in &record.notices {
+            numbers.push(*number);
+            let event = Arc::new(notice.clone());
+            told.push(Emit { event, id_given: false, names: Vec::new() });
         }
     }
-    if told.is_empty() {
-        transaction.batch_execute("commit").await?;
-        return Ok(Vec::new());
-    }
-    let kinds = told.iter().map(|(_, emit)| emit.kind()).collect();
-    let listening = look_for_listeners(transaction, kinds).await?;
-    let (numbers, heard): (Vec<usize>, Vec<Emitted>) =
-        told.into_iter().filter(|(_, emit)| listening.contains_key(&emit.kind())).unzip();
-    let born: Vec<Vec<Born>> = heard.iter().map(|emit| emit.bear(&listening)).collect();
     let mut woken = Vec::new();
-    for (number, born) in numbers.iter().zip(&born) {
-        woken.extend(born.iter().map(|born| (*number, born.endpoint.lane())));
+    let mut heard = Vec::new();
+    let mut outcomes = Vec::new();
+    if !told.is_empty() {
+        let listening = look_for_listeners(transaction, &told).await?;
+        let admission = Admission { lease: Duration::ZERO, may_claim: Arc::new(|_| false) };
+        for (number, emit) in numbers.into_iter().zip(told) {
+            let born: Vec<Born> = bear(&emit, &listening, &admission);
+            if born.is_empty() {
+                continue;
+            }
+            woken.extend(born.iter().map(|born| (number, born.endpoint.lane())));
+            heard.push(emit);
+            outcomes.push(Outcome::Store(born));
+        }
     }
-    let decisions: Vec<Decision> = born.into_iter().map(Decision::Store).collect();
-    Rows::of(&heard, &decisions)?.insert_and_commit(transaction).await?;
+    Rows::of(&heard, &outcomes)?.insert_and_commit(transaction).await?;
     Ok(woken)
 }

@@ -7,6 +7,7 @@ mod accept;
 mod batch;
 mod check;
 mod connect;
+mod ending;
 mod endpoints;
 mod error;
 mod follow;
@@ -20,6 +21,7 @@ mod repeats;
 mod replays;
 mod retention;
 mod rows;
+mod supersede;
 mod transaction;
 mod upkeep;
 
@@ -31,7 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::model::Record;
-use crate::store::postgres::accept::Emitted;
+use crate::store::postgres::accept::Call;
 use crate::store::postgres::batch::Line;
 use crate::store::postgres::connect::Address;
 use crate::store::postgres::owner::Owner;
@@ -40,7 +42,7 @@ use crate::store::{Result, StoreError};
 /// A store in a PostgreSQL database, in a schema of its own.
 pub struct Postgres {
     database: Arc<Database>,
-    emits: Line<Emitted>,
+    emits: Line<Call>,
     records: Line<Record>,
     closing: CancellationToken,
     workers: TaskTracker,

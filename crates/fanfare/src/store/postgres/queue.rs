@@ -10,13 +10,19 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::model::{
-    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, LaneKey, PARKED_MS, Record, Timestamp,
+    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, EventId, LaneKey, PARKED_MS,
+    Record, Timestamp,
 };
 use crate::store::postgres::Postgres;
-use crate::store::postgres::accept::Emitted;
-use crate::store::postgres::rows::{self, endpoint_columns, event_columns, get, unsigned};
+use crate::store::postgres::accept::Call;
+use crate::store::postgres::ending::Doomed;
+use crate::store::postgres::rows::{
+    self, delivery_columns, endpoint_columns, event_columns, get, unsigned,
+};
 use crate::store::postgres::transaction::Transaction;
-use crate::store::{Accepted, Admission, Claimed, Emit, Lane, Queue, Recorded, Result, Wanted};
+use crate::store::{
+    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Wanted,
+};
 
 const RECOVER: &str =
     "update deliveries set claimed = false, due_at = $1 where state = 0 and claimed";
@@ -61,8 +67,9 @@ const CLAIM: &str = concat!(
         from (select * from due union all select * from forward) due
         where d.company_id = due.company_id and d.id = due.id
         returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.event_id, d.fence,
-                  d.attempts, d.probes, d.sequence, d.shape)
-    select t.n, t.id as delivery_id, t.fence, t.was_due_at, t.attempts, t.probes, t.sequence, t.shape, ",
+                  d.attempts, d.probes, d.sequence, d.order_key is not null as ordered, d.shape)
+    select t.n, t.id as delivery_id, t.fence, t.was_due_at, t.attempts, t.probes, t.sequence,
+           t.ordered, t.shape, ",
     event_columns!(),
     ", l.*
     from taken t
@@ -79,8 +86,17 @@ const NEXT_DUE: &str = "
     cross join lateral (
         select d.due_at from deliveries d
         where d.company_id = w.company_id and d.endpoint_id = w.endpoint_id and d.state = 0
+          and d.due_at < 4503599627370496
         order by d.due_at, d.id limit 1) d
     where e.disabled_at is null and e.deleted_at is null";
+
+const WAITING_OF: &str = concat!(
+    "select ",
+    delivery_columns!(),
+    " from deliveries d where d.company_id = $1 and d.event_id = $2 and d.state = 0 order by d.id"
+);
+
+const HAS_EVENT: &str = "select 1 from events where company_id = $1 and id = $2";
 
 /// From lane to lane, one seek each: the first row behind a lane begins the next one.
 const LANES: &str = "
@@ -98,6 +114,7 @@ const LANES: &str = "
         select e.failing_since, e.held_until from endpoints e
         where e.company_id = l.company_id and e.id = l.endpoint_id
           and e.disabled_at is null and e.deleted_at is null) e on true
+    where l.due_at < 4503599627370496
     limit $3";
 
 #[async_trait]
@@ -110,8 +127,8 @@ impl Queue for Postgres {
         Ok(())
     }
 
-    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted> {
-        self.emits.submit(Emitted::new(emit, admission)).await
+    async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
+        self.emits.submit(Call::new(emits, admission)).await
     }
 
     async fn claim(
@@ -161,6 +178,36 @@ impl Queue for Postgres {
         Ok(())
     }
 
+    async fn waiting_of(
+        &self,
+        company: CompanyId,
+        event: EventId,
+    ) -> Result<Option<Vec<Delivery>>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(WAITING_OF).await?;
+        let found = client.query(&statement, &[&company.uuid(), &event.uuid()]).await?;
+        if found.is_empty()
+            && client.query_opt(HAS_EVENT, &[&company.uuid(), &event.uuid()]).await?.is_none()
+        {
+            return Ok(None);
+        }
+        found.iter().map(rows::delivery).collect::<Result<_>>().map(Some)
+    }
+
+    async fn end(
+        &self,
+        company: CompanyId,
+        deliveries: &[(DeliveryId, Option<u64>)],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Ended> {
+        let mut doomed = Doomed::default();
+        for (id, fence) in deliveries {
+            doomed.add((company.uuid(), id.uuid()), *fence, rows::text(reason).into_owned());
+        }
+        doomed.end(Transaction::on(self.database.writer().await?), now).await
+    }
+
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
         // No lane comes before the nil ids.
         let (company, endpoint) =
@@ -207,6 +254,7 @@ fn read_claim(row: &Row, endpoint: Arc<Endpoint>) -> Result<Claim> {
         attempts: unsigned(get(row, "attempts")?, "number of attempts")?,
         probes: unsigned(get(row, "probes")?, "number of probes")?,
         sequence: rows::sequence(row)?,
+        ordered: get(row, "ordered")?,
         shape: rows::shape(row, "shape")?,
         event: Arc::new(rows::event(row)?),
         endpoint,

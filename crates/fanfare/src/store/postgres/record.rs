@@ -7,8 +7,9 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::metrics::Stopwatch;
-use crate::model::{Disabled, Outcome, Record, Timestamp, Verdict};
+use crate::model::{Disabled, LaneKey, Outcome, Record, Timestamp, Verdict};
 use crate::store::postgres::batch::Job;
+use crate::store::postgres::ending::{LET_NEXT_GO, woken};
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
 use crate::store::postgres::transaction::Transaction;
@@ -86,8 +87,9 @@ impl Job for Record {
     async fn together(database: &Database, records: &[Self]) -> Result<Vec<Recorded>> {
         let client = database.writer().await?;
         let clock = Stopwatch::start();
-        let recorded = if records.iter().any(follow::follows) {
-            follow::apply(Transaction::on(client), records).await?
+        let ended = Ended::of(records);
+        let recorded = if !ended.is_empty() || records.iter().any(follow::follows) {
+            follow::apply(Transaction::on(client), records, &ended).await?
         } else {
             apply(&client, records).await?
         };
@@ -116,6 +118,41 @@ pub(super) async fn apply(client: &Object, records: &[Record]) -> Result<Vec<Rec
         }
     }
     Ok(recorded)
+}
+
+/// Deliveries that end and have an order key, so that others may wait for that.
+pub(super) struct Ended {
+    company: Vec<Uuid>,
+    delivery: Vec<Uuid>,
+    at: i64,
+}
+
+impl Ended {
+    fn of(records: &[Record]) -> Ended {
+        let ends = |record: &&Record| {
+            record.claim.ordered && !matches!(record.verdict, Verdict::RetryAt(_))
+        };
+        let ended = || records.iter().filter(ends);
+        Ended {
+            company: ended().map(|record| record.claim.event.company.uuid()).collect(),
+            delivery: ended().map(|record| record.claim.delivery.uuid()).collect(),
+            at: ended().map(|record| record.at.0).max().unwrap_or_default(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.delivery.is_empty()
+    }
+
+    /// Lets the next ones go behind them, in a statement behind that of the results. Returns their
+    /// lanes.
+    pub(super) async fn let_next_go(&self, client: &Object) -> Result<Vec<LaneKey>> {
+        if self.is_empty() {
+            return Ok(Vec::new());
+        }
+        let next = client.prepare_cached(LET_NEXT_GO).await?;
+        woken(&client.query(&next, &[&self.company, &self.delivery, &self.at]).await?)
+    }
 }
 
 /// What follows, column by column.

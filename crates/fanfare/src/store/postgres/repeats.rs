@@ -83,25 +83,42 @@ const NEWEST: &str = "
         order by d.id desc limit 1) d";
 
 /// The counts hold the lanes, in the order of keys, and know how far their numbers are.
+const COUNT: &str = "
+    insert into counts (company_id, endpoint_id, waiting, concluded, failed, sequence)
+    select $1, endpoint_id, count(*), 0, 0, count(*)
+    from unnest($2::uuid[]) as q (endpoint_id) group by endpoint_id order by endpoint_id
+    on conflict (company_id, endpoint_id)
+    do update set waiting = counts.waiting + excluded.waiting,
+        sequence = counts.sequence + excluded.sequence";
+
+/// Sent behind the counts, so that it sees what waits in the lanes by then: parked where another one
+/// waits under the same order key.
 const ADD: &str = concat!(
     "with new as materialized (
-        select *, row_number() over (partition by endpoint_id order by n desc) - 1 as behind
+        select q.*, v.expires_at,
+               case e.ordering when 'key' then v.ordering_key when 'strict' then '' end
+                   as order_key,
+               row_number() over (partition by q.endpoint_id order by q.n desc) - 1 as behind
         from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::uuid[])
-             with ordinality as q (id, endpoint_id, event_id, shape, due_at, replay_of, n)),
-    tally as (
-        insert into counts (company_id, endpoint_id, waiting, concluded, failed, sequence)
-        select $1, endpoint_id, count(*), 0, 0, count(*)
-        from new group by endpoint_id order by endpoint_id
-        on conflict (company_id, endpoint_id)
-        do update set waiting = counts.waiting + excluded.waiting,
-            sequence = counts.sequence + excluded.sequence
-        returning endpoint_id, sequence),
+             with ordinality as q (id, endpoint_id, event_id, shape, due_at, replay_of, n)
+        join events v on v.company_id = $1 and v.id = q.event_id
+        join endpoints e on e.company_id = $1 and e.id = q.endpoint_id),
+    placed as materialized (
+        select new.*, order_key is not null and (
+                   row_number() over (partition by endpoint_id, order_key order by n) > 1
+                   or exists (select from deliveries w
+                              where w.company_id = $1 and w.endpoint_id = new.endpoint_id
+                                and w.order_key = new.order_key and w.state = 0)) as parked
+        from new),
     made as (
         insert into deliveries (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
-                                replay_of, replay_id, claimed, fence, state, attempts, sequence)
-        select $1, id, endpoint_id, event_id, shape, due_at, $8, replay_of, $9, false, 0, 0, 0,
-               sequence - behind
-        from new join tally using (endpoint_id)
+                                replay_of, replay_id, claimed, fence, state, attempts, sequence,
+                                expires_at, order_key)
+        select $1, p.id, p.endpoint_id, event_id, shape,
+               case when parked then due_at + 4503599627370496 else due_at end, $8, replay_of, $9,
+               false, 0, 0, 0, c.sequence - behind, expires_at, order_key
+        from placed p
+        join counts c on c.company_id = $1 and c.endpoint_id = p.endpoint_id
         returning *)
     select ",
     delivery_columns!(),
@@ -143,6 +160,8 @@ impl Additions {
         }
         let columns: [&(dyn ToSql + Sync); 9] =
             [&company, id, endpoint, event, shape, due_at, replay_of, &now.0, &replay];
+        let count = transaction.prepare_cached(COUNT).await?;
+        transaction.execute(&count, &[&company, endpoint]).await?;
         let add = transaction.prepare_cached(ADD).await?;
         Ok(transaction.query(&add, &columns).await?)
     }

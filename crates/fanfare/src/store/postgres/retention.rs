@@ -58,10 +58,7 @@ const EXPIRE_EVENTS: &str = "
         where v.company_id = g.company_id and v.id = g.id
           and not exists (select from deliveries d
                           where d.company_id = v.company_id and d.event_id = v.id)
-        returning v.company_id, v.id),
-    keys as (
-        delete from idempotency k using gone g
-        where k.company_id = g.company_id and k.event_id = g.id)
+        returning 1)
     select count(*) as rows from gone";
 
 const EXPIRE_UNHEARD: &str = "
@@ -76,10 +73,7 @@ const EXPIRE_UNHEARD: &str = "
         limit $2),
     gone as (
         delete from events v using old where v.company_id = old.company_id and v.id = old.id
-        returning v.company_id, v.id),
-    keys as (
-        delete from idempotency k using gone g
-        where k.company_id = g.company_id and k.event_id = g.id)
+        returning 1)
     select count(*) as rows from gone";
 
 const EXPIRE_ENDPOINTS: &str = "

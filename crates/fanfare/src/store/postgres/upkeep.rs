@@ -1,12 +1,16 @@
 //! Keeping house.
 
 use async_trait::async_trait;
+use deadpool_postgres::Object;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
-use crate::model::{CompanyId, EndpointId, SealedSecret, Timestamp};
-use crate::store::postgres::rows::get;
+use crate::model::{CompanyId, EndpointId, SealedSecret, Timestamp, expired};
+use crate::store::postgres::ending::Doomed;
+use crate::store::postgres::rows::{get, unsigned};
+use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Postgres, check, retention};
-use crate::store::{Place, Result, Swept, Upkeep};
+use crate::store::{Ended, Place, Result, Swept, Upkeep};
 
 /// A write like any other: it needs a primary, room for its log, and a commit.
 /// A write of no consequence, to see whether one is possible.
@@ -17,27 +21,32 @@ const TOUCH: &str = "
 const KEEP: &str = "insert into kept (name, value) values ($1, $2) on conflict do nothing";
 const KEPT: &str = "select value = $2 as same from kept where name = $1";
 
-const BURY: &str = "
-    with doomed as materialized (
-        select d.company_id, d.id from endpoints e
+const BURIED: &str = "
+    select d.company_id, d.id from endpoints e
+    cross join lateral (
+        select d.company_id, d.id from deliveries d
+        where d.company_id = e.company_id and d.endpoint_id = e.id and d.state = 0
+        order by d.due_at, d.id limit $1) d
+    where e.deleted_at is not null
+    limit $1";
+
+const LAPSED: &str = "
+    select d.* from companies c
+    cross join lateral (
+        select d.company_id, d.id, d.attempts, d.expires_at from deliveries d
+        where d.company_id = c.company_id and d.expires_at <= $1 and d.state = 0
+          and d.expires_at is not null and not d.claimed
+        limit $2) d
+    limit $2";
+
+const FORGET: &str = "
+    with old as materialized (
+        select k.company_id, k.name from companies c
         cross join lateral (
-            select d.company_id, d.id from deliveries d
-            where d.company_id = e.company_id and d.endpoint_id = e.id and d.state = 0
-            order by d.due_at, d.id limit $2 for update skip locked) d
-        where e.deleted_at is not null
-        limit $2),
-    buried as (
-        update deliveries d
-        set state = 2, claimed = false, updated_at = $1, reason = 'the endpoint was deleted'
-        from doomed where d.company_id = doomed.company_id and d.id = doomed.id
-        returning d.company_id, d.endpoint_id),
-    tally as (
-        insert into counts (company_id, endpoint_id, waiting, concluded, failed)
-        select company_id, endpoint_id, -count(*), 0, count(*)
-        from buried group by company_id, endpoint_id order by company_id, endpoint_id
-        on conflict (company_id, endpoint_id) do update
-        set waiting = counts.waiting + excluded.waiting, failed = counts.failed + excluded.failed)
-    select count(*) as rows from buried";
+            select k.company_id, k.name from known k
+            where k.company_id = c.company_id and k.created_at < $1 limit $2) k
+        limit $2)
+    delete from known k using old where k.company_id = old.company_id and k.name = old.name";
 
 const SECRETS: &str = "
     select company_id, id, secret, previous_secret from endpoints
@@ -80,8 +89,30 @@ impl Upkeep for Postgres {
 
     async fn bury(&self, now: Timestamp, limit: u32) -> Result<u64> {
         let client = self.database.writer().await?;
-        let statement = client.prepare_cached(BURY).await?;
-        rows_of(&client.query_one(&statement, &[&now.0, &i64::from(limit)]).await?)
+        let statement = client.prepare_cached(BURIED).await?;
+        let mut doomed = Doomed::default();
+        for row in client.query(&statement, &[&i64::from(limit)]).await? {
+            doomed.add_anyhow(name_of(&row)?, "the endpoint was deleted".to_owned());
+        }
+        Ok(end(doomed, client, now).await?.deliveries.len() as u64)
+    }
+
+    async fn lapse(&self, now: Timestamp, limit: u32) -> Result<Ended> {
+        let client = self.database.writer().await?;
+        let statement = client.prepare_cached(LAPSED).await?;
+        let mut doomed = Doomed::default();
+        for row in client.query(&statement, &[&now.0, &i64::from(limit)]).await? {
+            let attempts = unsigned(get(&row, "attempts")?, "number of attempts")?;
+            let reason = expired(attempts, Timestamp(get(&row, "expires_at")?));
+            doomed.add(name_of(&row)?, None, reason);
+        }
+        end(doomed, client, now).await
+    }
+
+    async fn forget(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        let client = self.database.writer().await?;
+        let statement = client.prepare_cached(FORGET).await?;
+        Ok(client.execute(&statement, &[&before.0, &i64::from(limit)]).await?)
     }
 
     async fn check(&self) -> Result<Vec<String>> {
@@ -123,6 +154,17 @@ impl Upkeep for Postgres {
             owner.release().await;
         }
     }
+}
+
+async fn end(doomed: Doomed, client: Object, now: Timestamp) -> Result<Ended> {
+    if doomed.is_empty() {
+        return Ok(Ended::default());
+    }
+    doomed.end(Transaction::on(client), now).await
+}
+
+fn name_of(row: &Row) -> Result<(Uuid, Uuid)> {
+    Ok((get(row, "company_id")?, get(row, "id")?))
 }
 
 pub(super) fn rows_of(row: &Row) -> Result<u64> {

@@ -106,10 +106,21 @@ const NEVER: &[(&str, &str)] = &[
         where coalesce(d.made, 0) > r.made or r.made > r.found",
     ),
     (
-        "an idempotency key without its event",
+        "a parked delivery with nothing before it under its key",
         "
-        select event_id from idempotency k where not exists (
-            select 1 from events v where v.company_id = k.company_id and v.id = k.event_id)",
+        select id from deliveries d where state = 0 and due_at >= 1 << 52 and not exists (
+            select 1 from deliveries e indexed by deliveries_ordered
+            where e.company_id = d.company_id and e.endpoint_id = d.endpoint_id
+                and e.order_key = d.order_key and e.state = 0 and e.sequence < d.sequence)",
+    ),
+    (
+        "a delivery that may go before another one under its key",
+        "
+        select id from deliveries d
+        where state = 0 and order_key is not null and due_at < 1 << 52 and exists (
+            select 1 from deliveries e indexed by deliveries_ordered
+            where e.company_id = d.company_id and e.endpoint_id = d.endpoint_id
+                and e.order_key = d.order_key and e.state = 0 and e.sequence < d.sequence)",
     ),
     (
         "something of a company that does not exist",

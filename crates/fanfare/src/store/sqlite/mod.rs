@@ -4,8 +4,10 @@
 //! transaction with one fsync, so that many callers share the price of a commit. Readers have
 //! connections of their own and see the last commit.
 
+mod accept;
 mod check;
 mod checkpoint;
+mod ending;
 mod endpoints;
 mod history;
 mod lock;

@@ -7,38 +7,21 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use crate::model::filter::Subject;
 use crate::model::{
-    Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Endpoint, EndpointId, Event, EventId,
-    Health, LaneKey, Listeners, PARKED_MS, Record, Shape, Timestamp,
+    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, Event, EventId, Health, LaneKey,
+    PARKED_MS, Record, Shape, Timestamp,
 };
-use crate::store::sqlite::endpoints::{found_endpoint, make_company};
+use crate::store::sqlite::accept::accept;
+use crate::store::sqlite::ending::{Doomed, Held, end};
+use crate::store::sqlite::endpoints::found_endpoint;
 use crate::store::sqlite::rows::{self, DELIVERY, EVENT};
 use crate::store::sqlite::{Sqlite, Tx, record};
 use crate::store::{
-    Accepted, Admission, Claimed, Emit, Lane, Queue, Receipt, Recorded, Result, Wanted,
+    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Wanted,
 };
 
-const ADD_EVENT: &str = "
-    insert into events (company_id, id, type, payload, created_at, deliveries, ordering_key,
-        deliver_at, expires_at, operational)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-
-const ADD_DELIVERY: &str = "
-    insert into deliveries (company_id, id, endpoint_id, event_id, shape, state, due_at, claimed,
-        fence, attempts, replay_of, updated_at, sequence)
-    values (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?7, 0, ?8, ?9, ?10)";
-
-const ADD_KEY: &str = "insert into idempotency (company_id, key, event_id) values (?1, ?2, ?3)";
-
-const EVENT_OF_KEY: &str = "select event_id from idempotency where company_id = ?1 and key = ?2";
-
-const SAME_EVENT: &str = "
-    select created_at, deliveries, type = ?3 and payload = ?4 from events
-    where company_id = ?1 and id = ?2";
-
 const DUE: &str = "
-    select id, event_id, shape, fence, attempts, probes, sequence, due_at
+    select id, event_id, shape, fence, attempts, probes, sequence, due_at, order_key is not null
     from deliveries indexed by deliveries_due
     where state = 0 and company_id = ?1 and endpoint_id = ?2 and due_at <= ?3
     order by due_at limit ?4";
@@ -58,7 +41,14 @@ const CLAIM: &str = "
 
 const NEXT_DUE: &str = "
     select due_at from deliveries indexed by deliveries_due
-    where state = 0 and company_id = ?1 and endpoint_id = ?2 order by due_at limit 1";
+    where state = 0 and company_id = ?1 and endpoint_id = ?2 and due_at < ?3
+    order by due_at limit 1";
+
+const WAITING_OF: &str = "
+    select id from deliveries indexed by deliveries_by_event
+    where company_id = ?1 and event_id = ?2 and state = 0 order by id";
+
+const HAS_EVENT: &str = "select exists (select 1 from events where company_id = ?1 and id = ?2)";
 
 const RELEASE: &str = "
     update deliveries set due_at = ?4, claimed = 0
@@ -92,17 +82,9 @@ impl Queue for Sqlite {
         .await
     }
 
-    async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted> {
+    async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
         let admission = admission.clone();
-        let emit =
-            Accepting { event: Arc::new(emit.event), id_given: emit.id_given, key: emit.key };
-        self.write(move |tx| {
-            if let Some(before) = accepted_before(tx, &emit)? {
-                return Ok(before);
-            }
-            accept(tx, &emit, &admission)
-        })
-        .await
+        self.write(move |tx| accept(tx, &emits, &admission)).await
     }
 
     async fn claim(
@@ -132,12 +114,43 @@ impl Queue for Sqlite {
         .await
     }
 
+    async fn waiting_of(
+        &self,
+        company: CompanyId,
+        event: EventId,
+    ) -> Result<Option<Vec<Delivery>>> {
+        self.read(move |db| waiting_of(db, company, event)).await
+    }
+
+    async fn end(
+        &self,
+        company: CompanyId,
+        deliveries: &[(DeliveryId, Option<u64>)],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Ended> {
+        let (deliveries, reason) = (deliveries.to_vec(), reason.to_owned());
+        self.write(move |tx| {
+            let mut ended = Ended::default();
+            for (id, fence) in &deliveries {
+                let held = fence.map_or(Held::Unclaimed, Held::Under);
+                end(tx, &Doomed { company, id: *id, held, reason: reason.clone() }, now)?
+                    .add_to(&mut ended);
+            }
+            Ok(ended)
+        })
+        .await
+    }
+
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
         self.read(move |db| {
             let (mut lanes, mut after) = (Vec::new(), after);
             while lanes.len() < limit as usize {
                 let Some(lane) = next_lane(db, after)? else { break };
                 after = Some(lane.key);
+                if lane.due_at.0 >= PARKED_MS {
+                    continue;
+                }
                 let endpoint = found_endpoint(db, lane.key.company, lane.key.endpoint)?;
                 if let Some(endpoint) = endpoint.filter(|endpoint| endpoint.disabled.is_none()) {
                     lanes.push(Lane { health: endpoint.health, ..lane });
@@ -147,117 +160,6 @@ impl Queue for Sqlite {
         })
         .await
     }
-}
-
-/// An emit whose parts can be shared with claims.
-pub(super) struct Accepting {
-    pub(super) event: Arc<Event>,
-    pub(super) id_given: bool,
-    pub(super) key: Option<String>,
-}
-
-fn accepted_before(tx: &Tx<'_>, emit: &Accepting) -> rusqlite::Result<Option<Accepted>> {
-    let event = &emit.event;
-    let company = event.company.uuid();
-    let mut before = emit.id_given.then_some(event.id.uuid());
-    if let Some(key) = &emit.key {
-        let mut by_key = tx.prepare_cached(EVENT_OF_KEY)?;
-        before = by_key.query_row(params![company, key], |row| row.get(0)).optional()?.or(before);
-    }
-    let Some(id) = before else { return Ok(None) };
-    let mut same = tx.prepare_cached(SAME_EVENT)?;
-    let name = event.event_type.as_str();
-    same.query_row(params![company, id, name, &event.payload[..]], |row| {
-        let receipt = Receipt {
-            id: EventId::from_uuid(id),
-            created_at: Timestamp(row.get(0)?),
-            deliveries: row.get(1)?,
-        };
-        // A key that was used with another id is not the same event either.
-        let same_id = !emit.id_given || id == event.id.uuid();
-        let same = row.get(2)? && same_id;
-        Ok(if same { Accepted::Repeat(receipt) } else { Accepted::Conflict(receipt) })
-    })
-    .optional()
-}
-
-pub(super) fn accept(
-    tx: &mut Tx<'_>,
-    emit: &Accepting,
-    admission: &Admission,
-) -> rusqlite::Result<Accepted> {
-    let event = &emit.event;
-    let (company, now) = (event.company, event.created_at);
-    if tx.is_new_name(company) {
-        make_company(tx, company, now)?;
-    }
-    let listeners = tx.listeners(company, |db| read_listeners(db, company))?;
-    let payload = Subject::new(&event.payload);
-    let mut hearing = listeners.of(event);
-    hearing.retain(|endpoint| endpoint.wants(&payload));
-    tx.prepare_cached(ADD_EVENT)?.execute(params![
-        company.uuid(),
-        event.id.uuid(),
-        event.event_type.as_str(),
-        &event.payload[..],
-        now.0,
-        hearing.len(),
-        event.ordering_key,
-        event.deliver_at.map(|at| at.0),
-        event.expires_at.map(|at| at.0),
-        event.operational,
-    ])?;
-    if let Some(key) = &emit.key {
-        tx.prepare_cached(ADD_KEY)?.execute(params![company.uuid(), key, event.id.uuid()])?;
-    }
-    let (mut claims, mut waiting) = (Vec::new(), Vec::new());
-    for endpoint in hearing {
-        let delivery = DeliveryId::new(now);
-        let claimed = (admission.may_claim)(endpoint.id);
-        let due_at = if claimed { now.plus(admission.lease) } else { now };
-        let sequence = tx.next_sequence(endpoint.lane())?;
-        tx.prepare_cached(ADD_DELIVERY)?.execute(params![
-            company.uuid(),
-            delivery.uuid(),
-            endpoint.id.uuid(),
-            event.id.uuid(),
-            endpoint.shape.encode(),
-            due_at.0,
-            claimed,
-            None::<Uuid>,
-            now.0,
-            sequence,
-        ])?;
-        tx.count_in(endpoint.lane(), DeliveryState::Waiting);
-        if claimed {
-            let (event, shape) = (Arc::clone(event), endpoint.shape);
-            claims.push(Claim {
-                delivery,
-                fence: 1,
-                due_at: now,
-                attempts: 0,
-                probes: 0,
-                sequence,
-                shape,
-                event,
-                endpoint,
-            });
-        } else {
-            waiting.push(endpoint.id);
-        }
-    }
-    Ok(Accepted::New { claims, waiting })
-}
-
-pub(super) fn read_listeners(db: &Connection, company: CompanyId) -> rusqlite::Result<Listeners> {
-    let sql = format!(
-        "select {} from endpoints where company_id = ?1 and disabled_at is null
-             and deleted_at is null",
-        rows::ENDPOINT
-    );
-    let mut statement = db.prepare_cached(&sql)?;
-    let endpoints = statement.query_map([company.uuid()], rows::endpoint)?;
-    Ok(Listeners::new(endpoints.collect::<rusqlite::Result<Vec<_>>>()?))
 }
 
 fn claim(tx: &Tx<'_>, lane: &Wanted, now: Timestamp, lease: Duration) -> rusqlite::Result<Claimed> {
@@ -284,7 +186,8 @@ fn claim(tx: &Tx<'_>, lane: &Wanted, now: Timestamp, lease: Duration) -> rusqlit
         claims.push(due.into_claim(tx, &endpoint)?);
     }
     let mut next = tx.prepare_cached(NEXT_DUE)?;
-    let next_due = next.query_row([company, id], |row| row.get(0)).optional()?.map(Timestamp);
+    let next_due = next.query_row(params![company, id, PARKED_MS], |row| row.get(0)).optional()?;
+    let next_due = next_due.map(Timestamp);
     Ok(Claimed { key, claims, next_due })
 }
 
@@ -298,6 +201,7 @@ struct Due {
     attempts: u32,
     probes: u32,
     sequence: u64,
+    ordered: bool,
 }
 
 fn read_due(row: &rusqlite::Row<'_>) -> rusqlite::Result<Due> {
@@ -310,6 +214,7 @@ fn read_due(row: &rusqlite::Row<'_>) -> rusqlite::Result<Due> {
         probes: row.get(5)?,
         sequence: row.get(6)?,
         due_at: Timestamp(row.get(7)?),
+        ordered: row.get(8)?,
     })
 }
 
@@ -322,11 +227,27 @@ impl Due {
             attempts: self.attempts,
             probes: self.probes,
             sequence: self.sequence,
+            ordered: self.ordered,
             shape: self.shape,
             event: Arc::new(event(db, endpoint.company, self.event)?),
             endpoint: Arc::clone(endpoint),
         })
     }
+}
+
+fn waiting_of(
+    db: &Connection,
+    company: CompanyId,
+    event: EventId,
+) -> rusqlite::Result<Option<Vec<Delivery>>> {
+    let of_event = [company.uuid(), event.uuid()];
+    let mut waiting = db.prepare_cached(WAITING_OF)?;
+    let ids = waiting.query_map(of_event, |row| Ok(DeliveryId::from_uuid(row.get(0)?)))?;
+    let ids: Vec<DeliveryId> = ids.collect::<rusqlite::Result<_>>()?;
+    let there = !ids.is_empty() || db.query_row(HAS_EVENT, of_event, |row| row.get(0))?;
+    let found = ids.iter().filter_map(|id| found_delivery(db, company, *id).transpose());
+    let found: Vec<Delivery> = found.collect::<rusqlite::Result<_>>()?;
+    Ok(there.then_some(found))
 }
 
 /// An event that a delivery names.

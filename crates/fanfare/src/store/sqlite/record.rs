@@ -8,9 +8,11 @@ use rusqlite::params;
 use crate::model::{DeliveryState, Disabled, Event, Health, LaneKey, Record, Verdict};
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::sqlite::Tx;
+use crate::store::sqlite::accept::{accept, read_listeners};
+use crate::store::sqlite::ending::let_next_go;
 use crate::store::sqlite::endpoints::disable;
-use crate::store::sqlite::queue::{Accepting, accept, found_delivery, read_listeners};
-use crate::store::{Accepted, Admission, Recorded};
+use crate::store::sqlite::queue::found_delivery;
+use crate::store::{Accepted, Admission, Emit, Recorded};
 
 const RECORD: &str = "
     update deliveries set state = ?4, due_at = ?5, claimed = 0, attempts = ?6, reason = ?7,
@@ -61,7 +63,11 @@ pub(super) fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<Record
     if applied || found_delivery(tx, lane.company, claim.delivery)?.is_some() {
         add_attempt(tx, record)?;
     }
-    let woken = if applied { follow(tx, record)? } else { Vec::new() };
+    let mut woken = if applied { follow(tx, record)? } else { Vec::new() };
+    let ends = applied && claim.ordered && state != DeliveryState::Waiting;
+    if ends && let_next_go(tx, lane.company, claim.delivery, *at)?.is_some() {
+        woken.push(lane);
+    }
     Ok(Recorded { applied, woken })
 }
 
@@ -131,10 +137,11 @@ fn accept_notice(tx: &mut Tx<'_>, notice: &Event) -> rusqlite::Result<Vec<LaneKe
     if listeners.of(notice).is_empty() {
         return Ok(Vec::new());
     }
-    let emit = Accepting { event: Arc::new(notice.clone()), id_given: false, key: None };
+    let event = Arc::new(notice.clone());
+    let emit = Emit { event, id_given: false, names: Vec::new() };
     let admission = Admission { lease: Duration::ZERO, may_claim: Arc::new(|_| false) };
-    let Accepted::New { waiting, .. } = accept(tx, &emit, &admission)? else {
+    let Some(Accepted::New { waiting, .. }) = accept(tx, &[emit], &admission)?.pop() else {
         return Ok(Vec::new());
     };
-    Ok(waiting.into_iter().map(|endpoint| LaneKey { company, endpoint }).collect())
+    Ok(waiting.into_iter().map(|(endpoint, _)| LaneKey { company, endpoint }).collect())
 }

@@ -4,14 +4,16 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use crate::model::{
-    CompanyId, DeliveryId, DeliveryState, Endpoint, EndpointId, EventId, LaneKey, ReplayId,
-    Selection, Subscription, Timestamp,
+    CompanyId, DeliveryId, Endpoint, EndpointId, EventId, ReplayId, Selection, Subscription,
+    Timestamp,
 };
 use crate::store::repeats::{
     Candidate, Job, LOOKED_MAX, Look, Newest, Place, Repeat, events_in, failed_since, hearing,
     judge, lately, of_type, part_of, tell,
 };
 use crate::store::sqlite::Tx;
+use crate::store::sqlite::accept::{Again, again};
+use crate::store::sqlite::endpoints::found_endpoint;
 use crate::store::sqlite::queue::event;
 use crate::store::sqlite::rows::{self, ENDPOINT};
 
@@ -47,11 +49,6 @@ const NEWEST: &str = "
     select id, state from deliveries indexed by deliveries_by_event
     where company_id = ?1 and event_id = ?2 and endpoint_id = ?3 order by id desc limit 1";
 
-const ADD: &str = "
-    insert into deliveries (company_id, id, endpoint_id, event_id, shape, state, due_at, claimed,
-        fence, attempts, replay_of, updated_at, sequence, replay_id)
-    values (?1, ?2, ?3, ?4, ?5, 0, ?6, 0, 0, 0, ?7, ?8, ?9, ?10)";
-
 /// A repeat with its time and what made it.
 pub(super) struct Addition<'a> {
     pub(super) repeat: &'a Repeat,
@@ -67,22 +64,17 @@ pub(super) fn add(
     now: Timestamp,
 ) -> rusqlite::Result<DeliveryId> {
     let Addition { repeat, due_at, replay } = addition;
-    let (lane, id) = (LaneKey { company, endpoint: repeat.endpoint }, DeliveryId::new(now));
-    let sequence = tx.next_sequence(lane)?;
-    tx.prepare_cached(ADD)?.execute(params![
-        company.uuid(),
-        id.uuid(),
-        repeat.endpoint.uuid(),
-        repeat.event.uuid(),
-        repeat.shape.encode(),
-        due_at.0,
-        repeat.old.map(DeliveryId::uuid),
-        now.0,
-        sequence,
-        replay.map(ReplayId::uuid),
-    ])?;
-    tx.count_in(lane, DeliveryState::Waiting);
-    Ok(id)
+    let endpoint = found_endpoint(tx, company, repeat.endpoint)?;
+    let endpoint = endpoint.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let event = event(tx, company, repeat.event)?;
+    let like = Again {
+        shape: repeat.shape,
+        replay_of: repeat.old,
+        replay: *replay,
+        made_at: now,
+        due_at: *due_at,
+    };
+    again(tx, (&event, &endpoint), &like)
 }
 
 /// The repeat of a delivery that makes another one needless for now.

@@ -45,7 +45,6 @@ const DROP_DELIVERY: &str = "delete from deliveries where company_id = ?1 and id
 const DROP_EVENT: &str = "
     delete from events where company_id = ?1 and id = ?2 and not exists (
         select 1 from deliveries where company_id = ?1 and event_id = ?2)";
-const DROP_KEYS: &str = "delete from idempotency where company_id = ?1 and event_id = ?2";
 const DROP_ENDPOINT: &str = "
     delete from endpoints where company_id = ?1 and id = ?2 and deleted_at is not null
         and not exists (select 1 from deliveries where company_id = ?1 and endpoint_id = ?2)";
@@ -236,9 +235,5 @@ fn drop_delivery(tx: &mut Tx<'_>, company: CompanyId, id: DeliveryId) -> rusqlit
 
 /// Removes an event that has no delivery. Returns how many rows went.
 fn drop_event(tx: &Tx<'_>, company: Uuid, event: Uuid) -> rusqlite::Result<u64> {
-    let dropped = tx.prepare_cached(DROP_EVENT)?.execute([company, event])?;
-    if dropped > 0 {
-        tx.prepare_cached(DROP_KEYS)?.execute([company, event])?;
-    }
-    Ok(dropped as u64)
+    Ok(tx.prepare_cached(DROP_EVENT)?.execute([company, event])? as u64)
 }

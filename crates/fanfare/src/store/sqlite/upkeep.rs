@@ -4,11 +4,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use crate::model::{
-    CompanyId, DeliveryId, DeliveryState, EndpointId, LaneKey, SealedSecret, Timestamp,
-};
-use crate::store::sqlite::{Sqlite, check, retention};
-use crate::store::{Place, Result, StoreError, Swept, Upkeep};
+use crate::model::{CompanyId, DeliveryId, EndpointId, SealedSecret, Timestamp, expired};
+use crate::store::sqlite::ending::{Doomed, Held, end};
+use crate::store::sqlite::{Sqlite, Tx, check, retention};
+use crate::store::{Ended, Place, Result, StoreError, Swept, Upkeep};
 
 const KEEP: &str = "insert into kept (name, value) values (?1, ?2) on conflict do nothing";
 const KEPT: &str = "select value from kept where name = ?1";
@@ -23,15 +22,23 @@ const SECRETS: &str = "
     order by id limit ?2";
 
 const BURIED: &str = "
-    select d.company_id, d.id, d.endpoint_id from endpoints e indexed by endpoints_deleted
+    select d.company_id, d.id from endpoints e indexed by endpoints_deleted
     cross join deliveries d indexed by deliveries_due
         on d.company_id = e.company_id and d.endpoint_id = e.id and d.state = 0
     where e.deleted_at is not null limit ?1";
 
-const BURY: &str = "
-    update deliveries set state = 2, claimed = 0, reason = 'the endpoint was deleted',
-        updated_at = ?3
-    where company_id = ?1 and id = ?2 and state = 0";
+const LAPSED: &str = "
+    select d.company_id, d.id, d.attempts, d.expires_at
+    from companies c cross join deliveries d indexed by deliveries_lapsing
+        on d.company_id = c.company_id
+    where d.state = 0 and d.expires_at <= ?1 and d.claimed = 0 limit ?2";
+
+const FORGOTTEN: &str = "
+    select k.company_id, k.name from companies c cross join known k indexed by known_by_age
+        on k.company_id = c.company_id
+    where k.created_at < ?1 limit ?2";
+
+const FORGET: &str = "delete from known where company_id = ?1 and name = ?2";
 
 #[async_trait]
 impl Upkeep for Sqlite {
@@ -92,17 +99,27 @@ impl Upkeep for Sqlite {
         if found.is_empty() {
             return Ok(0);
         }
+        self.write(move |tx| Ok(end_all(tx, &found, now)?.deliveries.len() as u64)).await
+    }
+
+    async fn lapse(&self, now: Timestamp, limit: u32) -> Result<Ended> {
+        let found = self.read(move |db| lapsed(db, now, limit)).await?;
+        if found.is_empty() {
+            return Ok(Ended::default());
+        }
+        self.write(move |tx| end_all(tx, &found, now)).await
+    }
+
+    async fn forget(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        let found = self.read(move |db| forgotten(db, before, limit)).await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
         self.write(move |tx| {
-            let mut failed = 0;
-            for (lane, id) in &found {
-                let (company, id) = (lane.company.uuid(), id.uuid());
-                if tx.prepare_cached(BURY)?.execute(params![company, id, now.0])? == 1 {
-                    tx.count_out(*lane, DeliveryState::Waiting);
-                    tx.count_in(*lane, DeliveryState::Failed);
-                    failed += 1;
-                }
+            for (company, name) in &found {
+                tx.prepare_cached(FORGET)?.execute(params![company, name])?;
             }
-            Ok(failed)
+            Ok(found.len() as u64)
         })
         .await
     }
@@ -156,12 +173,42 @@ impl Upkeep for Sqlite {
     }
 }
 
-fn buried(db: &Connection, limit: u32) -> rusqlite::Result<Vec<(LaneKey, DeliveryId)>> {
+fn buried(db: &Connection, limit: u32) -> rusqlite::Result<Vec<Doomed>> {
     let mut statement = db.prepare_cached(BURIED)?;
     let found = statement.query_map([limit], |row| {
         let company = CompanyId::from_uuid(row.get(0)?);
-        let endpoint = EndpointId::from_uuid(row.get(2)?);
-        Ok((LaneKey { company, endpoint }, DeliveryId::from_uuid(row.get(1)?)))
+        let (id, reason) = (DeliveryId::from_uuid(row.get(1)?), "the endpoint was deleted".into());
+        Ok(Doomed { company, id, held: Held::Anyhow, reason })
     })?;
     found.collect()
+}
+
+fn lapsed(db: &Connection, now: Timestamp, limit: u32) -> rusqlite::Result<Vec<Doomed>> {
+    let mut statement = db.prepare_cached(LAPSED)?;
+    let found = statement.query_map(params![now.0, limit], |row| {
+        let company = CompanyId::from_uuid(row.get(0)?);
+        let (id, held) = (DeliveryId::from_uuid(row.get(1)?), Held::Unclaimed);
+        let reason = expired(row.get(2)?, Timestamp(row.get(3)?));
+        Ok(Doomed { company, id, held, reason })
+    })?;
+    found.collect()
+}
+
+fn end_all(tx: &mut Tx<'_>, doomed: &[Doomed], now: Timestamp) -> rusqlite::Result<Ended> {
+    let mut ended = Ended::default();
+    for one in doomed {
+        end(tx, one, now)?.add_to(&mut ended);
+    }
+    Ok(ended)
+}
+
+fn forgotten(
+    db: &Connection,
+    before: Timestamp,
+    limit: u32,
+) -> rusqlite::Result<Vec<(Uuid, String)>> {
+    let mut statement = db.prepare_cached(FORGOTTEN)?;
+    let names =
+        statement.query_map(params![before.0, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    names.collect()
 }

@@ -183,7 +183,7 @@ fn a_hold_shuts_a_lane_until_it_ends() {
     assert!(!lanes.admits(only.endpoint, NOW));
     assert_eq!(lanes.oldest_due(NOW), None, "nothing could be sent");
     assert_eq!(lanes.next_wake(), Some(until));
-    assert_eq!(lanes.standing(only.endpoint, NOW).held_until, Some(until));
+    assert_eq!(lanes.view(only.endpoint, None, NOW).held_until, Some(until));
     assert_eq!(lanes.rooms(until, 9), [room(only, 8)]);
 }
 

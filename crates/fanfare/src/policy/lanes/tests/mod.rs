@@ -80,6 +80,7 @@ fn claim_of_bytes(key: LaneKey, bytes: usize) -> Claim {
         attempts: 0,
         probes: 0,
         sequence: 1,
+        ordered: false,
         shape: Shape::default(),
         event: Arc::new(event),
         endpoint: Arc::new(endpoint(key)),
@@ -500,4 +501,38 @@ fn a_lane_shows_its_place_to_a_delivery_that_waits_in_its_window() {
     assert_eq!(places, [None, Some(0), Some(1)]);
     assert_eq!(lanes.view(only.endpoint, Some(claims[0].delivery), NOW).in_flight, 1);
     assert_eq!(lanes.view(key(1, 2).endpoint, Some(claims[0].delivery), NOW).place, None);
+}
+
+#[test]
+fn what_is_withdrawn_leaves_its_window_and_what_is_in_flight_stays() {
+    let only = key(1, 1);
+    let mut lanes = Field::new(Limits { in_flight: 1, ..small() });
+    let claims: Vec<Claim> = (0..3).map(|_| claim_of_bytes(only, 400)).collect();
+    let ids: Vec<DeliveryId> = claims.iter().map(|claim| claim.delivery).collect();
+    for claim in claims {
+        assert!(lanes.claimed(claim, NOW).is_none());
+    }
+    assert_eq!(lanes.next_claim(NOW).map(|claim| claim.delivery), Some(ids[0]));
+    assert!(!lanes.admits(only.endpoint, NOW), "no bytes are left");
+    let taken = lanes.withdraw(only.endpoint, &ids[..2]);
+    assert_eq!(taken.iter().map(|claim| claim.delivery).collect::<Vec<_>>(), ids[1..2]);
+    assert!(lanes.admits(only.endpoint, NOW), "its bytes are free");
+    assert!(lanes.withdraw(key(1, 2).endpoint, &ids).is_empty());
+    end(&mut lanes, only, true);
+    assert_eq!(lanes.next_claim(NOW).map(|claim| claim.delivery), Some(ids[2]));
+}
+
+#[test]
+fn what_was_not_sent_after_all_gives_its_place_back_and_moves_no_cap() {
+    let only = key(1, 1);
+    let limits = Limits { lane_in_flight_at_start: 1, ..wide() };
+    let mut lanes = holding(limits, &[(only, 3)]);
+    for _ in 0..2 {
+        assert_eq!(send_all(&mut lanes, NOW), [only]);
+        let pass = lanes.passes.remove(0);
+        lanes.unsent(pass, NOW);
+    }
+    assert_eq!(send_all(&mut lanes, NOW), [only]);
+    end(&mut lanes, only, true);
+    assert!(lanes.lanes.is_empty(), "nothing is left to do");
 }

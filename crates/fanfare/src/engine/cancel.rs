@@ -1,0 +1,97 @@
+//! Cancelling what still waits. What is in flight goes on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::finish::finish;
+use crate::engine::{Engine, World, dispatch};
+use crate::error::{Error, Result};
+use crate::model::{
+    Claim, CompanyId, Delivery, DeliveryId, DeliveryState, EndpointId, EventId, History,
+};
+
+/// Why a cancelled delivery has failed.
+const REASON: &str = "cancelled";
+
+/// What came of cancelling an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cancelled {
+    /// How many of its deliveries were waiting and have ended.
+    pub cancelled: usize,
+    /// How many are being sent: they go on, and are retried if they fail.
+    pub in_flight: usize,
+}
+
+impl Engine {
+    /// Ends those deliveries of an event that still wait.
+    pub async fn cancel_event(&self, company: CompanyId, event: EventId) -> Result<Cancelled> {
+        finish(&self.world, Arc::clone(&self.world).cancel_event(company, event)).await
+    }
+
+    /// Ends a delivery that still waits, and returns it as it is now: still waiting when it is being
+    /// sent.
+    ///
+    /// # Errors
+    /// [`Error::Final`] when it has ended already.
+    pub async fn cancel_delivery(&self, company: CompanyId, id: DeliveryId) -> Result<History> {
+        let found = self.delivery(company, id).await?;
+        refuse_final(&found.delivery)?;
+        finish(&self.world, Arc::clone(&self.world).cancel_delivery(found)).await?;
+        self.delivery(company, id).await
+    }
+}
+
+fn refuse_final(delivery: &Delivery) -> Result<()> {
+    let how = match delivery.state {
+        DeliveryState::Waiting => return Ok(()),
+        DeliveryState::Concluded => "was concluded",
+        DeliveryState::Failed => "has failed",
+    };
+    Err(Error::Final { id: delivery.id.to_string(), how })
+}
+
+impl World {
+    async fn cancel_event(self: Arc<Self>, company: CompanyId, id: EventId) -> Result<Cancelled> {
+        let waiting = self.store.waiting_of(company, id).await?;
+        let waiting = waiting.ok_or_else(|| Error::not_found("event", id))?;
+        let cancelled = self.cancel(company, &waiting).await?;
+        Ok(Cancelled { cancelled, in_flight: waiting.len() - cancelled })
+    }
+
+    async fn cancel_delivery(self: Arc<Self>, found: History) -> Result<usize> {
+        let delivery = found.delivery;
+        self.cancel(delivery.company, &[delivery]).await
+    }
+
+    /// Ends what of this still waits, in the store or in the window of a lane. Returns how many.
+    async fn cancel(self: &Arc<Self>, company: CompanyId, waiting: &[Delivery]) -> Result<usize> {
+        let mut claims = self.withdraw(waiting);
+        let fences: HashMap<DeliveryId, u64> =
+            claims.iter().map(|claim| (claim.delivery, claim.fence)).collect();
+        let doomed: Vec<(DeliveryId, Option<u64>)> = waiting
+            .iter()
+            .map(|delivery| (delivery.id, fences.get(&delivery.id).copied()))
+            .collect();
+        let ended = self.store.end(company, &doomed, REASON, self.clock.now()).await;
+        if let Ok(ended) = &ended {
+            self.look_into_all(&ended.woken);
+            claims.retain(|claim| !ended.deliveries.contains(&claim.delivery));
+        }
+        dispatch::give_back(self, claims, Duration::ZERO);
+        dispatch::start_senders(self);
+        Ok(ended?.deliveries.len())
+    }
+
+    fn withdraw(&self, waiting: &[Delivery]) -> Vec<Claim> {
+        let mut lanes: HashMap<EndpointId, Vec<DeliveryId>> = HashMap::new();
+        for delivery in waiting {
+            lanes.entry(delivery.endpoint).or_default().push(delivery.id);
+        }
+        let mut claims = Vec::new();
+        for (endpoint, ids) in lanes {
+            claims.extend(self.lanes().withdraw(endpoint, &ids));
+        }
+        claims
+    }
+}
