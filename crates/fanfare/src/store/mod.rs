@@ -86,9 +86,9 @@ pub trait Queue: Send + Sync {
 
     /// Stores an event together with one delivery for each enabled endpoint of its company that
     /// listens to its type, and the company when that is new. Operational endpoints hear of
-    /// operational events and of nothing else, and nobody else hears of those. A delivery whose endpoint
-    /// `admission` lets in is claimed at birth (due one lease after the event's `created_at`,
-    /// fence 1); any other is due at `created_at`.
+    /// operational events and of nothing else, and nobody else hears of those. A delivery whose
+    /// endpoint `admission` lets in is claimed at birth (due one lease after the event's
+    /// `created_at`, fence 1); any other is due at `created_at`.
     async fn accept(&self, emit: Emit, admission: &Admission) -> Result<Accepted>;
 
     /// For each lane wanted, claims up to its limit of due deliveries, the longest due first, and
