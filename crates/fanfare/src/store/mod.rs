@@ -128,7 +128,8 @@ pub trait Queue: Send + Sync {
     ) -> Result<Option<Delivery>>;
 
     /// The lanes that have waiting deliveries and an endpoint that is enabled, with how that does,
-    /// in the order of company and endpoint, after the one named. Costs a seek for each lane, however long it is.
+    /// in the order of company and endpoint, after the one named. Costs a seek for each lane,
+    /// however long it is.
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>>;
 }
 
