@@ -140,9 +140,13 @@ impl Breaker {
         }
     }
 
-    /// Has every attempt failed for so long?
+    /// Has every attempt failed for so long? A process that has been away for days must have
+    /// tried for itself before it says so.
     pub fn has_failed_for(self, long: Duration, now: Timestamp) -> bool {
-        self.failing_since().is_some_and(|since| now.since(since) >= long)
+        match self {
+            Breaker::Closed { .. } => false,
+            Breaker::Open { since, failed, .. } => failed >= FAILURES && now.since(since) >= long,
+        }
     }
 }
 
@@ -217,7 +221,17 @@ mod tests {
         let breaker = Breaker::restored(NOW);
         assert!(breaker.opens_at() <= NOW);
         assert_eq!(breaker.failing_since(), Some(NOW));
+    }
+
+    #[test]
+    fn days_of_failures_are_days_and_ten_probes_of_this_process() {
         let day = Duration::from_hours(24);
+        let mut breaker = Breaker::restored(NOW);
+        for _ in 0..FAILURES {
+            assert!(!breaker.has_failed_for(day, NOW.plus(day)));
+            breaker.begin();
+            breaker.failed(true, NOW);
+        }
         assert!(!breaker.has_failed_for(day, Timestamp(NOW.plus(day).0 - 1)));
         assert!(breaker.has_failed_for(day, NOW.plus(day)));
         assert!(!Breaker::default().has_failed_for(Duration::ZERO, NOW));
