@@ -170,11 +170,7 @@ pub trait Queue: Send + Sync {
 
     /// The lanes that have waiting deliveries and an endpoint that is enabled, with how that does,
     /// in the order of company and endpoint, after the one named. Costs a seek for each lane,
-<<<<<<< HEAD
     /// however long it is. What is parked does not count.
-=======
-    /// however long it is.
->>>>>>> lanes
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>>;
 }
 
