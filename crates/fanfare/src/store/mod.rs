@@ -118,7 +118,8 @@ pub trait Queue: Send + Sync {
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
     /// under it changes nothing. A delivery that ends lets the next one under its order key go; a
-    /// retry does not.
+    /// retry does not. One that would be tried again although a newer one that supersedes it waits
+    /// fails instead, naming that.
     async fn record(&self, record: Record) -> Result<Recorded>;
 
     /// Gives claims back unused: what still holds is due at `now`.

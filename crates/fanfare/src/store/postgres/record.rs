@@ -13,6 +13,7 @@ use crate::store::postgres::batch::Job;
 use crate::store::postgres::ending::{LET_NEXT_GO, woken};
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
+use crate::store::postgres::supersede::GIVE_WAY;
 use crate::store::postgres::transaction::Transaction;
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::{Recorded, Result};
@@ -117,7 +118,7 @@ impl Job for Record {
             &a.first_byte_us,
             &a.probe,
         ];
-        let (rows, freed) = run(&client, (&statement, &of_records), &Ended::of(records)).await?;
+        let (rows, freed) = run(&client, (&statement, &of_records), &Keyed::of(records)).await?;
         client.ended();
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
         let mut held = vec![Recorded::default(); records.len()];
@@ -134,44 +135,48 @@ impl Job for Record {
     }
 }
 
-/// Deliveries that end and have an order key, so that others may wait for that.
-struct Ended {
+/// Deliveries with keys: others may wait for the end of one, and one that is to be tried again may
+/// have to give way.
+struct Keyed {
     company: Vec<Uuid>,
     delivery: Vec<Uuid>,
     at: i64,
 }
 
-impl Ended {
-    fn of(records: &[Record]) -> Ended {
-        let ends = |record: &&Record| {
-            record.claim.ordered && !matches!(record.verdict, Verdict::RetryAt(_))
+impl Keyed {
+    fn of(records: &[Record]) -> Keyed {
+        let has_key = |record: &&Record| match record.verdict {
+            Verdict::RetryAt(_) => record.claim.event.ordering_key.is_some(),
+            _ => record.claim.ordered,
         };
-        let ended = || records.iter().filter(ends);
-        Ended {
-            company: ended().map(|record| record.claim.event.company.uuid()).collect(),
-            delivery: ended().map(|record| record.claim.delivery.uuid()).collect(),
-            at: ended().map(|record| record.at.0).max().unwrap_or_default(),
+        let keyed = || records.iter().filter(has_key);
+        Keyed {
+            company: keyed().map(|record| record.claim.event.company.uuid()).collect(),
+            delivery: keyed().map(|record| record.claim.delivery.uuid()).collect(),
+            at: keyed().map(|record| record.at.0).max().unwrap_or_default(),
         }
     }
 }
 
-/// Records, and lets the next ones go behind what has ended. Most have nothing behind them: then one
-/// statement is a transaction of its own.
+/// Records, and lets the next ones go behind what has ended. Most have no key: then one statement is
+/// a transaction of its own.
 async fn run(
     client: &Transaction,
     (record, values): (&Statement, &[&(dyn ToSql + Sync)]),
-    ended: &Ended,
+    keyed: &Keyed,
 ) -> Result<(Vec<Row>, Vec<LaneKey>)> {
-    if ended.delivery.is_empty() {
+    if keyed.delivery.is_empty() {
         return Ok((client.query(record, values).await?, Vec::new()));
     }
+    let give_way = client.prepare_cached(GIVE_WAY).await?;
     let next = client.prepare_cached(LET_NEXT_GO).await?;
-    let of_next: [&(dyn ToSql + Sync); 3] = [&ended.company, &ended.delivery, &ended.at];
-    let ((), rows, next, ()) = tokio::try_join!(
+    let of_keyed: [&(dyn ToSql + Sync); 3] = [&keyed.company, &keyed.delivery, &keyed.at];
+    let ((), rows, _, next, ()) = tokio::try_join!(
         biased;
         client.batch_execute("begin"),
         client.query(record, values),
-        client.query(&next, &of_next),
+        client.execute(&give_way, &of_keyed),
+        client.query(&next, &of_keyed),
         client.batch_execute("commit"),
     )?;
     Ok((rows, woken(&next)?))

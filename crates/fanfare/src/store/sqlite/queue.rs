@@ -12,7 +12,7 @@ use crate::model::{
     EventId, LaneKey, PARKED_MS, Record, Shape, Timestamp, Verdict,
 };
 use crate::store::rows::{write_micros, write_outcome};
-use crate::store::sqlite::accept::{accept, again};
+use crate::store::sqlite::accept::{accept, again, give_way};
 use crate::store::sqlite::ending::{Doomed, Held, end, let_next_go};
 use crate::store::sqlite::endpoints::{disable, found_endpoint};
 use crate::store::sqlite::rows::{self, DELIVERY, EVENT};
@@ -282,7 +282,10 @@ fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<Recorded> {
     if applied && *verdict == Verdict::Gone {
         disable(tx, lane, &Disabled::gone(*at))?;
     }
-    let next = if applied && claim.ordered && state != DeliveryState::Waiting {
+    let retried = state == DeliveryState::Waiting;
+    let next = if applied && retried && claim.event.ordering_key.is_some() {
+        give_way(tx, lane, claim.delivery, *at)?
+    } else if applied && !retried && claim.ordered {
         let_next_go(tx, lane.company, claim.delivery, *at)?
     } else {
         None
