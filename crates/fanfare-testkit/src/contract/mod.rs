@@ -111,6 +111,7 @@ macro_rules! store_contract {
             a_replay_waits_for_others_of_its_key
             racing_emits_and_results_leave_one_of_each_key_to_go
             a_newer_delivery_supersedes_those_of_its_type_and_key
+            a_failed_attempt_gives_way_to_a_newer_delivery
             superseding_keeps_the_order
             a_call_supersedes_its_own
 

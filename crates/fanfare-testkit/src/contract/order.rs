@@ -192,17 +192,39 @@ pub async fn a_newer_delivery_supersedes_those_of_its_type_and_key(store: &dyn S
     let newest = claims.iter().find(|claim| claim.delivery == all[5].id).unwrap();
     accept_none(store, &keyed(company, "a", at(10))).await;
     assert!(delivery(store, company, newest.delivery).await.claimed, "it is being sent");
-    let retry = Verdict::RetryAt(at(11));
-    assert!(record(store, newest, retry, at(10)).await);
-    let last = in_order(store, &endpoint).await.remove(6);
+    assert!(record(store, newest, Verdict::Concluded, at(10)).await);
     accept_none(store, &keyed(company, "a", at(12))).await;
+    let next = claim_one(store, &endpoint, at(20)).await;
+    assert_eq!(next.sequence, 8, "at the time of the one before it");
+    assert!(record(store, &next, Verdict::RetryAt(at(25)), at(20)).await);
+    accept_none(store, &keyed(company, "a", at(21))).await;
     let all = in_order(store, &endpoint).await;
-    assert_eq!((all[5].superseded_by, all[6].superseded_by), (Some(all[7].id), Some(all[7].id)));
-    assert_eq!(all[7].due_at, last.due_at, "not that of the retry");
-    let again = store.replay(company, all[0].id, at(13)).await.unwrap().unwrap();
-    accept_none(store, &keyed(company, "a", at(14))).await;
+    assert_eq!((all[6].superseded_by, all[7].superseded_by), (Some(all[7].id), Some(all[8].id)));
+    assert_eq!(all[8].due_at, at(31), "not that of the retry");
+    let again = store.replay(company, all[0].id, at(22)).await.unwrap().unwrap();
+    accept_none(store, &keyed(company, "a", at(23))).await;
     assert_eq!(delivery(store, company, again.id).await.superseded_by, None, "replays stay");
     assert_sound(store).await;
+}
+
+/// It was on its way when the newer one came: it is not tried again behind that.
+pub async fn a_failed_attempt_gives_way_to_a_newer_delivery(store: &dyn Store) {
+    for ordering in [Ordering::None, Ordering::Key] {
+        let company = company();
+        let endpoint = coalescing(store, company, ordering).await;
+        accept_none(store, &keyed(company, "a", NOW)).await;
+        let at = NOW.plus(WINDOW);
+        let old = claim_one(store, &endpoint, at).await;
+        for _ in 0..2 {
+            accept_none(store, &keyed(company, "a", at)).await;
+        }
+        assert!(record(store, &old, Verdict::RetryAt(at), at).await);
+        let all = in_order(store, &endpoint).await;
+        assert_eq!((all[0].state, all[0].attempts), (DeliveryState::Failed, 1));
+        assert_eq!((all[0].superseded_by, all[0].claimed), (Some(all[2].id), false));
+        assert_sound(store).await;
+        assert_eq!(claim_one(store, &endpoint, at.plus(WINDOW)).await.delivery, all[2].id);
+    }
 }
 
 /// Whatever the superseded one was before.

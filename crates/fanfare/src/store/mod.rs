@@ -142,7 +142,8 @@ pub trait Queue: Send + Sync {
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
     /// under it changes nothing. A delivery that ends lets the next one under its order key go; a
-    /// retry does not.
+    /// retry does not. One that would be tried again although a newer one that supersedes it waits
+    /// fails instead, naming that.
     ///
     /// What is applied also brings along how the endpoint does, unless it is sent elsewhere by now;
     /// disables it, if it is given up; and has each notice accepted as an event of its own, for

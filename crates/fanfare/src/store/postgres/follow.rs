@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::model::{Disabled, Health, LaneKey, Record, Timestamp};
 use crate::store::postgres::accept::{Born, Outcome, bear, look_for_listeners};
 use crate::store::postgres::insert::Rows;
-use crate::store::postgres::record::{self, Ended};
+use crate::store::postgres::record::{self, Keyed};
 use crate::store::postgres::rows::text;
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{Admission, Emit, Recorded, Result};
@@ -42,14 +42,14 @@ pub(super) fn follows(record: &Record) -> bool {
 pub(super) async fn apply(
     transaction: Transaction,
     records: &[Record],
-    ended: &Ended,
+    keyed: &Keyed,
 ) -> Result<Vec<Recorded>> {
     let ((), mut recorded) = tokio::try_join!(
         biased;
         async { Ok(transaction.batch_execute("begin").await?) },
         record::apply(&transaction, records),
     )?;
-    let freed = ended.let_next_go(&transaction).await?;
+    let freed = keyed.let_next_go(&transaction).await?;
     for (recorded, record) in recorded.iter_mut().zip(records).filter(|(made, _)| made.applied) {
         let lane = record.claim.endpoint.lane();
         recorded.woken.extend(freed.contains(&lane).then_some(lane));

@@ -12,6 +12,7 @@ use crate::store::postgres::batch::Job;
 use crate::store::postgres::ending::{LET_NEXT_GO, woken};
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
+use crate::store::postgres::supersede::GIVE_WAY;
 use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Database, follow};
 use crate::store::rows::{write_micros, write_outcome};
@@ -87,9 +88,9 @@ impl Job for Record {
     async fn together(database: &Database, records: &[Self]) -> Result<Vec<Recorded>> {
         let client = database.writer().await?;
         let clock = Stopwatch::start();
-        let ended = Ended::of(records);
-        let recorded = if !ended.is_empty() || records.iter().any(follow::follows) {
-            follow::apply(Transaction::on(client), records, &ended).await?
+        let keyed = Keyed::of(records);
+        let recorded = if !keyed.is_empty() || records.iter().any(follow::follows) {
+            follow::apply(Transaction::on(client), records, &keyed).await?
         } else {
             apply(&client, records).await?
         };
@@ -120,23 +121,25 @@ pub(super) async fn apply(client: &Object, records: &[Record]) -> Result<Vec<Rec
     Ok(recorded)
 }
 
-/// Deliveries that end and have an order key, so that others may wait for that.
-pub(super) struct Ended {
+/// Deliveries with keys: others may wait for the end of one, and one that is to be tried again may
+/// have to give way.
+pub(super) struct Keyed {
     company: Vec<Uuid>,
     delivery: Vec<Uuid>,
     at: i64,
 }
 
-impl Ended {
-    fn of(records: &[Record]) -> Ended {
-        let ends = |record: &&Record| {
-            record.claim.ordered && !matches!(record.verdict, Verdict::RetryAt(_))
+impl Keyed {
+    fn of(records: &[Record]) -> Keyed {
+        let has_key = |record: &&Record| match record.verdict {
+            Verdict::RetryAt(_) => record.claim.event.ordering_key.is_some(),
+            _ => record.claim.ordered,
         };
-        let ended = || records.iter().filter(ends);
-        Ended {
-            company: ended().map(|record| record.claim.event.company.uuid()).collect(),
-            delivery: ended().map(|record| record.claim.delivery.uuid()).collect(),
-            at: ended().map(|record| record.at.0).max().unwrap_or_default(),
+        let keyed = || records.iter().filter(has_key);
+        Keyed {
+            company: keyed().map(|record| record.claim.event.company.uuid()).collect(),
+            delivery: keyed().map(|record| record.claim.delivery.uuid()).collect(),
+            at: keyed().map(|record| record.at.0).max().unwrap_or_default(),
         }
     }
 
@@ -144,14 +147,21 @@ impl Ended {
         self.delivery.is_empty()
     }
 
-    /// Lets the next ones go behind them, in a statement behind that of the results. Returns their
-    /// lanes.
+    /// Lets go what has to give way, and the next ones behind what has ended: statements behind that
+    /// of the results. Returns their lanes.
     pub(super) async fn let_next_go(&self, client: &Object) -> Result<Vec<LaneKey>> {
         if self.is_empty() {
             return Ok(Vec::new());
         }
+        let give_way = client.prepare_cached(GIVE_WAY).await?;
         let next = client.prepare_cached(LET_NEXT_GO).await?;
-        woken(&client.query(&next, &[&self.company, &self.delivery, &self.at]).await?)
+        let keyed: [&(dyn ToSql + Sync); 3] = [&self.company, &self.delivery, &self.at];
+        let (_, next) = tokio::try_join!(
+            biased;
+            client.execute(&give_way, &keyed),
+            client.query(&next, &keyed),
+        )?;
+        woken(&next)
     }
 }
 

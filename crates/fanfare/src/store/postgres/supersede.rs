@@ -49,6 +49,29 @@ const SUPERSEDE: &str = "
         where d.company_id = o.company_id and d.id = o.newer)
     select company_id, id from ended";
 
+/// Ends what would be tried again, if a newer one of its type and key waits.
+pub(super) const GIVE_WAY: &str = "
+    with ended as (
+        update deliveries d
+        set state = 2, due_at = $3, updated_at = $3, superseded_by = o.newer,
+            reason = 'superseded by ' || o.newer
+        from (select e.company_id, e.id,
+                     (select n.id from deliveries n
+                      where n.company_id = e.company_id and n.endpoint_id = e.endpoint_id
+                        and n.coalesce_key = e.coalesce_key and n.state = 0
+                        and n.sequence > e.sequence
+                      order by n.sequence desc limit 1) as newer
+              from deliveries e
+              join unnest($1::uuid[], $2::uuid[]) as x (company_id, id)
+                  on x.company_id = e.company_id and x.id = e.id
+              where e.coalesce_key is not null and e.state = 0 and not e.claimed) o
+        where d.company_id = o.company_id and d.id = o.id and o.newer is not null
+        returning d.company_id, d.endpoint_id)
+    update counts c set waiting = c.waiting - e.count, failed = c.failed + e.count
+    from (select company_id, endpoint_id, count(*) as count from ended
+          group by company_id, endpoint_id) e
+    where c.company_id = e.company_id and c.endpoint_id = e.endpoint_id";
+
 /// The newest of each lane's coalescing keys in a batch.
 #[derive(Default)]
 pub(super) struct Newest(BTreeMap<(Uuid, Uuid, String), One>);

@@ -51,6 +51,13 @@ const OLDER: &str = "
     where company_id = ?1 and endpoint_id = ?2 and coalesce_key = ?3 and state = 0 and claimed = 0
         and sequence < ?4";
 
+const NEWER: &str = "
+    select n.id from deliveries d
+    join deliveries n indexed by deliveries_coalesced on n.company_id = d.company_id
+        and n.endpoint_id = d.endpoint_id and n.coalesce_key = d.coalesce_key and n.state = 0
+    where d.company_id = ?1 and d.id = ?2 and n.sequence > d.sequence
+    order by n.sequence desc limit 1";
+
 const SUPERSEDE: &str = "
     update deliveries set state = 2, due_at = ?4, updated_at = ?4, superseded_by = ?3, reason = ?5
     where company_id = ?1 and id = ?2";
@@ -280,12 +287,8 @@ fn supersede(tx: &mut Tx<'_>, new: &Born<'_>) -> rusqlite::Result<Option<Timesta
             Ok((DeliveryId::from_uuid(row.get(0)?), row.get(1)?, row.get(2)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
-    let reason = format!("superseded by {}", new.id);
     for (id, ..) in &older {
-        let values = params![company, id.uuid(), new.id.uuid(), now.0, reason];
-        tx.prepare_cached(SUPERSEDE)?.execute(values)?;
-        tx.count_out(lane, DeliveryState::Waiting);
-        tx.count_in(lane, DeliveryState::Failed);
+        end_for(tx, lane, (*id, new.id), now)?;
     }
     let untried = older.iter().filter(|(.., attempts)| *attempts == 0);
     let earliest = untried.map(|(_, due_at, _)| birth::start(Timestamp(*due_at))).min();
@@ -300,4 +303,35 @@ fn supersede(tx: &mut Tx<'_>, new: &Born<'_>) -> rusqlite::Result<Option<Timesta
         next = next.or(let_next_go(tx, lane.company, *id, now)?);
     }
     Ok(next)
+}
+
+/// Ends a delivery that would be tried again, if a newer one of its type and key waits. Returns when
+/// something of the lane falls due by it.
+pub(super) fn give_way(
+    tx: &mut Tx<'_>,
+    lane: LaneKey,
+    id: DeliveryId,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let newer = tx
+        .prepare_cached(NEWER)?
+        .query_row([lane.company.uuid(), id.uuid()], |row| Ok(DeliveryId::from_uuid(row.get(0)?)))
+        .optional()?;
+    let Some(newer) = newer else { return Ok(None) };
+    end_for(tx, lane, (id, newer), now)?;
+    let_next_go(tx, lane.company, id, now)
+}
+
+fn end_for(
+    tx: &mut Tx<'_>,
+    lane: LaneKey,
+    (id, newer): (DeliveryId, DeliveryId),
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let (company, reason) = (lane.company.uuid(), format!("superseded by {newer}"));
+    let values = params![company, id.uuid(), newer.uuid(), now.0, reason];
+    tx.prepare_cached(SUPERSEDE)?.execute(values)?;
+    tx.count_out(lane, DeliveryState::Waiting);
+    tx.count_in(lane, DeliveryState::Failed);
+    Ok(())
 }

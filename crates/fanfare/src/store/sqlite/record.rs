@@ -8,7 +8,7 @@ use rusqlite::params;
 use crate::model::{DeliveryState, Disabled, Event, Health, LaneKey, Record, Verdict};
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::sqlite::Tx;
-use crate::store::sqlite::accept::{accept, read_listeners};
+use crate::store::sqlite::accept::{accept, give_way, read_listeners};
 use crate::store::sqlite::ending::let_next_go;
 use crate::store::sqlite::endpoints::disable;
 use crate::store::sqlite::queue::found_delivery;
@@ -64,10 +64,15 @@ pub(super) fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<Record
         add_attempt(tx, record)?;
     }
     let mut woken = if applied { follow(tx, record)? } else { Vec::new() };
-    let ends = applied && claim.ordered && state != DeliveryState::Waiting;
-    if ends && let_next_go(tx, lane.company, claim.delivery, *at)?.is_some() {
-        woken.push(lane);
-    }
+    let retried = state == DeliveryState::Waiting;
+    let next = if applied && retried && claim.event.ordering_key.is_some() {
+        give_way(tx, lane, claim.delivery, *at)?
+    } else if applied && !retried && claim.ordered {
+        let_next_go(tx, lane.company, claim.delivery, *at)?
+    } else {
+        None
+    };
+    woken.extend(next.map(|_| lane));
     Ok(Recorded { applied, woken })
 }
 
