@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::model::filter::Subject;
 use crate::model::{
     DeliveryId, DeliveryState, Endpoint, EndpointId, Event, EventId, EventType, ReplayId,
-    Selection, Shape, Subscription, Timestamp,
+    Selection, Shape, Subscription, Timestamp, Told, WhyNot,
 };
 use crate::store::{NewReplay, ReplayCount};
 
@@ -173,15 +174,16 @@ pub(super) fn events_in(most: u32, endpoints: usize) -> u32 {
     (most / endpoints).max(1)
 }
 
-/// The endpoints of a company that listen to an event today, disabled ones included.
+/// The endpoints of a company that would hear of an event today, disabled ones included.
 pub(super) fn hearing<'a>(
     endpoints: &'a [Endpoint],
     event: &'a Event,
 ) -> impl Iterator<Item = &'a Endpoint> {
-    endpoints.iter().filter(|endpoint| {
-        endpoint.operational == event.operational
-            && endpoint.events.iter().any(|subscription| subscription.hears(&event.event_type))
-    })
+    let (event_type, operational) = (&event.event_type, event.operational);
+    let told = Told { event_type, payload: Subject::new(&event.payload), operational };
+    endpoints
+        .iter()
+        .filter(move |endpoint| matches!(endpoint.why_not(&told), None | Some(WhyNot::Disabled(_))))
 }
 
 /// The delivery of an event to one that listens, if it is to be made. What still waits is not made
