@@ -148,7 +148,7 @@ async fn a_test_call_says_what_an_event_would_match() {
         found["reason"].as_str().unwrap_or("").to_owned()
     };
     assert_eq!(reason(&everything), "");
-    assert_eq!(reason(&orders), "not subscribed to ORDER_CREATED, only to payment.*, a");
+    assert_eq!(reason(&orders), "not subscribed to order.created, only to payment.*, a");
     assert_eq!(reason(&picky), "filter: total is 5, not $gte 100");
     assert!(reason(&watcher).starts_with("operational: "));
     assert_eq!(reason(&off), "disabled: disabled through the API");

@@ -15,7 +15,7 @@ use support::{
 const URL: &str = "https://shop.example/hooks";
 
 /// Of a delivery in a list.
-const DELIVERY_FIELDS: [&str; 18] = [
+const DELIVERY_FIELDS: [&str; 19] = [
     "attempts",
     "createdAt",
     "event",
@@ -26,6 +26,7 @@ const DELIVERY_FIELDS: [&str; 18] = [
     "lastAttemptAt",
     "nextAttemptAt",
     "payload",
+    "replayId",
     "replayOf",
     "sequence",
     "state",

@@ -8,16 +8,19 @@ use async_trait::async_trait;
 use fanfare::metrics::Metrics;
 use fanfare::store::Store;
 use fanfare::store::sqlite::Sqlite;
-use fanfare_testkit::road::Ground;
+use fanfare_testkit::road::{Bench, Ground, Trouble, a_week_of_outages_and_crashes};
 
 fanfare_testkit::road!(open);
 
-/// Virtual time, seeded; many more events with `cargo xtask test --full`.
+/// Virtual time, seeded; much more happens with `cargo xtask test --full`.
 #[tokio::test]
 async fn a_week_of_outages_and_crashes_ends_with_everything_accounted_for() {
-    let events = if fanfare_testkit::full() { 50_000 } else { 5_000 };
-    let mut bench = fanfare_testkit::road::Bench::on(open().await).await;
-    fanfare_testkit::road::a_week_of_outages_and_crashes(&mut bench, events).await;
+    let trouble = match fanfare_testkit::full() {
+        true => Trouble { events: 50_000, one_in: 3, lost: 3 },
+        false => Trouble { events: 3_000, one_in: 10, lost: 1 },
+    };
+    let mut bench = Bench::on(open().await).await;
+    a_week_of_outages_and_crashes(&mut bench, trouble).await;
     bench.end().await;
 }
 

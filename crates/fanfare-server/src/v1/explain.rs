@@ -98,7 +98,7 @@ pub(crate) struct ExplainedEndpoint {
     /// Whether the event was for it.
     matched: bool,
     /// Why the event was not for it; null where it was.
-    #[schema(required = true, example = "not subscribed to order.created")]
+    #[schema(required = true, example = "not subscribed to order.created, only to payment.*")]
     reason: Option<String>,
     /// The oldest first; replays are deliveries of their own.
     deliveries: Vec<ExplainedDelivery>,

@@ -1,8 +1,6 @@
 //! How endpoints do, and who hears of it.
 
-use fanfare::model::{
-    CompanyId, Disabled, Endpoint, Event, Health, PARKED_MS, Record, Timestamp, Verdict,
-};
+use fanfare::model::{CompanyId, Disabled, Endpoint, Event, Health, Record, Timestamp, Verdict};
 use fanfare::store::{Accepted, Claimed, Recorded, Store, Wanted};
 
 use super::fixtures::{
@@ -36,12 +34,12 @@ pub async fn a_probe_brings_forward_what_waits_for_a_retry(store: &dyn Store) {
     let company = company();
     let endpoint = listener(store, company).await;
     let mut born = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..4 {
         born.push(accept_all(store, &event(company, "a", NOW)).await.remove(0));
     }
-    let [late, soon, parked, untried, _claimed] = &born[..] else { panic!("five") };
+    let [late, soon, untried, _claimed] = &born[..] else { panic!("four") };
     let far = NOW.plus(LEASE * 100);
-    for (claim, due) in [(late, far), (soon, far.minus(SECOND)), (parked, Timestamp(PARKED_MS))] {
+    for (claim, due) in [(late, far), (soon, far.minus(SECOND))] {
         assert!(record(store, claim, Verdict::RetryAt(due), NOW).await);
     }
     store.release(std::slice::from_ref(untried), NOW.plus(LEASE)).await.unwrap();

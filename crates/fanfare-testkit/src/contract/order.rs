@@ -123,7 +123,7 @@ pub async fn a_replay_waits_for_others_of_its_key(store: &dyn Store) {
     let old = accept_all(store, &keyed(company, "a", NOW)).await.remove(0);
     assert!(record(store, &old, Verdict::Concluded, NOW).await);
     let alone = store.replay(company, old.delivery, NOW).await.unwrap().unwrap();
-    let behind = store.replay(company, old.delivery, NOW).await.unwrap().unwrap();
+    let behind = store.replay(company, alone.id, NOW).await.unwrap().unwrap();
     assert_eq!((alone.is_parked(), behind.is_parked()), (false, true));
     assert_eq!((alone.sequence, behind.sequence), (2, 3));
     let first = claim_one(store, &endpoint, NOW).await;

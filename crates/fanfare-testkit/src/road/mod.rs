@@ -47,7 +47,7 @@ pub use shares::*;
 pub use switches::*;
 pub use tapped::{Call, Moment, Tapped};
 pub use troubles::*;
-pub use week::a_week_of_outages_and_crashes;
+pub use week::{Trouble, a_week_of_outages_and_crashes};
 pub use whereabouts::*;
 
 /// What a store stands on: it is there again after the process has died.

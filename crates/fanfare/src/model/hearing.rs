@@ -46,7 +46,7 @@ impl Endpoint {
         }
         let listens = |pattern: String| self.events.iter().any(|event| event.as_str() == pattern);
         if !told.event_type.patterns().any(listens) {
-            let events = self.events.iter().map(|event| event.constant().to_owned()).collect();
+            let events = self.events.iter().map(|event| event.as_str().to_owned()).collect();
             return Some(WhyNot::NotSubscribed { event_type: told.event_type.clone(), events });
         }
         let objection = self.filter.as_ref().and_then(|filter| told.payload.objection(filter));
@@ -68,7 +68,6 @@ impl fmt::Display for WhyNot {
                 f.write_str("not operational: the event tells what befell another endpoint")
             }
             WhyNot::NotSubscribed { event_type, events } => {
-                let event_type = event_type.constant();
                 write!(f, "not subscribed to {event_type}, only to {}", events.join(", "))
             }
             WhyNot::Filtered(objection) => write!(f, "filter: {objection}"),

@@ -1,7 +1,10 @@
 //! The way between lanes and the store: what waits there, and who is to be filled with it.
 
-use crate::model::{EndpointId, Health, LaneKey, Timestamp};
+use std::collections::VecDeque;
+
+use crate::model::{Claim, DeliveryId, EndpointId, Health, LaneKey, Timestamp};
 use crate::policy::lanes::Lanes;
+use crate::policy::lanes::lane::Waiting;
 
 /// Claims asked of the store at once: others wait while it makes them.
 const CLAIMS_AT_ONCE: usize = 2048;
@@ -106,5 +109,21 @@ impl Lanes {
         if let Some(asks_at) = asks_at {
             self.due.insert((asks_at, endpoint));
         }
+    }
+
+    /// Takes the claims of these deliveries out of an endpoint's window; those in flight stay.
+    pub fn withdraw(&mut self, endpoint: EndpointId, deliveries: &[DeliveryId]) -> Vec<Claim> {
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return Vec::new() };
+        let of_them = |waiting: &Waiting| deliveries.contains(&waiting.claim.delivery);
+        let window = std::mem::take(&mut lane.window).into_iter();
+        let (taken, left): (VecDeque<_>, VecDeque<_>) = window.partition(of_them);
+        lane.window = left;
+        let taken: Vec<Claim> = taken.into_iter().map(|waiting| waiting.claim).collect();
+        let bytes: usize = taken.iter().map(|claim| claim.event.payload.len()).sum();
+        lane.bytes -= bytes;
+        self.window_bytes -= bytes;
+        self.wait_for_store(endpoint);
+        self.forget_if_idle(endpoint);
+        taken
     }
 }

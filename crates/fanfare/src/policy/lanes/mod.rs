@@ -24,7 +24,7 @@ mod starts;
 mod tests;
 mod turns;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::model::{Claim, DeliveryId, Endpoint, EndpointId, Health, LaneKey, Timestamp};
@@ -283,22 +283,6 @@ impl Lanes {
         self.queue(endpoint);
         self.wait_for_store(endpoint);
         self.forget_if_idle(endpoint);
-    }
-
-    /// Takes the claims of these deliveries out of an endpoint's window; those in flight stay.
-    pub fn withdraw(&mut self, endpoint: EndpointId, deliveries: &[DeliveryId]) -> Vec<Claim> {
-        let Some(lane) = self.lanes.get_mut(&endpoint) else { return Vec::new() };
-        let of_them = |waiting: &Waiting| deliveries.contains(&waiting.claim.delivery);
-        let window = std::mem::take(&mut lane.window).into_iter();
-        let (taken, left): (VecDeque<_>, VecDeque<_>) = window.partition(of_them);
-        lane.window = left;
-        let taken: Vec<Claim> = taken.into_iter().map(|waiting| waiting.claim).collect();
-        let bytes: usize = taken.iter().map(|claim| claim.event.payload.len()).sum();
-        lane.bytes -= bytes;
-        self.window_bytes -= bytes;
-        self.wait_for_store(endpoint);
-        self.forget_if_idle(endpoint);
-        taken
     }
 
     /// Everything that is claimed and not in flight, to give back at the end.

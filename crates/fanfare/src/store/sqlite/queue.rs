@@ -29,7 +29,7 @@ const DUE: &str = "
 // For a probe: what waits for a retry, the next one due. What was never tried has its own time, and
 // what is parked waits for another one.
 const RETRYING: &str = "
-    select id, event_id, shape, fence, attempts, probes, sequence
+    select id, event_id, shape, fence, attempts, probes, sequence, due_at, order_key is not null
     from deliveries indexed by deliveries_retrying
     where state = 0 and attempts > 0 and company_id = ?1 and endpoint_id = ?2 and due_at > ?3
         and due_at < ?4 and claimed = 0
