@@ -20,6 +20,8 @@ use crate::{Length, runtime};
 const LOUD: &str = "0197d0a5-7b5d-7c39-8cfa-00000000000a";
 /// Connections on which A dumps.
 const DUMPERS: u64 = 16;
+/// Events in one call of the dump.
+const BATCH: u64 = 500;
 /// Events of B a second.
 const RATE: u32 = 5;
 /// More seconds than a dump takes.
@@ -91,7 +93,7 @@ fn while_dumping(load: &Load, server: &Server, quick: &Receiver, events: u64) ->
     })
 }
 
-/// Emits all of A's events as fast as the server takes them.
+/// Emits all of A's events as fast as the server takes them, in batches.
 fn dump(server: &Server, events: u64) {
     let left = Arc::new(AtomicU64::new(events));
     runtime().block_on(async {
@@ -101,7 +103,7 @@ fn dump(server: &Server, events: u64) {
             let mut client = crate::client::Client::connect(server.address).await;
             dumpers.spawn(async move {
                 let headers = [("authorization", bearer.as_str())];
-                while let Some(number) = take_one(&left) {
+                while let Some(number) = take_some(&left) {
                     emit_for(&mut client, &headers, &stock_changed(number)).await;
                 }
             });
@@ -110,13 +112,18 @@ fn dump(server: &Server, events: u64) {
     });
 }
 
-fn take_one(left: &AtomicU64) -> Option<u64> {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()
+fn take_some(left: &AtomicU64) -> Option<u64> {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(BATCH)).ok()
 }
 
-/// A small event: that there are many of them is the point.
-fn stock_changed(number: u64) -> Post {
-    let data = format!(r#"{{"number":{number},"sku":"TEA-0042","level":{}}}"#, number % 1000);
-    let body = format!(r#"{{"type":"STOCK_CHANGED","data":{data}}}"#);
-    Post { path: events_of(LOUD), body: body.into() }
+/// A batch of small events: that there are many of them is the point.
+fn stock_changed(first: u64) -> Post {
+    let event = |number: u64| {
+        let level = number % 1000;
+        let data = format!(r#"{{"number":{number},"sku":"TEA-0042","level":{level}}}"#);
+        format!(r#"{{"type":"STOCK_CHANGED","data":{data}}}"#)
+    };
+    let events: Vec<String> = (first - BATCH..first).map(event).collect();
+    let body = format!(r#"{{"events":[{}]}}"#, events.join(","));
+    Post { path: format!("{}/batch", events_of(LOUD)), body: body.into() }
 }

@@ -192,6 +192,10 @@ impl Endpoints for Tapped {
             .await
     }
 
+    async fn filtering(&self, company: CompanyId) -> Result<Vec<Endpoint>> {
+        self.call(Call::Read, |store| async move { store.filtering(company).await }).await
+    }
+
     async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>> {
         self.call(Call::Read, |store| async move { store.all_endpoints(after, limit).await }).await
     }

@@ -72,7 +72,8 @@ impl Engine {
 }
 
 impl World {
-    async fn accept(self: Arc<Self>, emits: Vec<Emit>) -> Result<Vec<Receipt>> {
+    async fn accept(self: Arc<Self>, mut emits: Vec<Emit>) -> Result<Vec<Receipt>> {
+        self.ask_filters(&mut emits).await?;
         let events: Vec<Arc<Event>> = emits.iter().map(|emit| Arc::clone(&emit.event)).collect();
         let accepted = self.store.accept(emits, &self.admission()).await?;
         if let Some(refused) = refusal(&events, &accepted) {

@@ -107,6 +107,7 @@ impl Engine {
             updated_at: now,
         };
         world.store.add_endpoint(&endpoint).await?;
+        world.filters.changed(&endpoint, Some(&endpoint));
         Ok(endpoint)
     }
 
@@ -208,6 +209,7 @@ impl World {
         let now = self.clock.now();
         let changed = self.store.change_endpoint(company, id, &change, now).await?;
         let endpoint = changed.ok_or_else(|| Error::not_found("endpoint", id))?;
+        self.filters.changed(&endpoint, Some(&endpoint));
         let sent_elsewhere = change.url.is_some() || change.disabled == Some(None);
         if sent_elsewhere && endpoint.health == Health::default() {
             self.decide(|lanes| lanes.begin_anew(id));
@@ -224,6 +226,7 @@ impl World {
         if !self.store.delete_endpoint(found.company, found.id, now).await? {
             return Err(Error::not_found("endpoint", found.id));
         }
+        self.filters.changed(&found, None);
         let disabled = Disabled { at: now, reason: "deleted".to_owned() };
         self.tell_lanes(Endpoint { disabled: Some(disabled), updated_at: now, ..found });
         self.tidy.notify_one();

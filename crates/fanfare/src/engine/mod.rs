@@ -6,6 +6,7 @@ mod deliver;
 mod dispatch;
 mod emit;
 mod explain;
+mod filters;
 mod finish;
 mod flights;
 mod health;
@@ -32,6 +33,7 @@ use crate::policy::retry::RetryPolicy;
 use crate::seal::Seal;
 use crate::send::{GuardPolicy, Transport};
 use crate::store::Store;
+use filters::Filters;
 use flights::Flights;
 use secrets::Secrets;
 
@@ -116,6 +118,7 @@ struct World {
     metrics: Metrics,
     rules: Rules,
     secrets: Secrets,
+    filters: Filters,
     flights: Flights,
     /// Whose turn it is. Held for the time of a decision, never across a wait.
     lanes: Mutex<Lanes>,
@@ -176,6 +179,7 @@ impl Engine {
             metrics: parts.metrics,
             rules: parts.rules,
             secrets: Secrets::default(),
+            filters: Filters::default(),
             flights: Flights::default(),
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),

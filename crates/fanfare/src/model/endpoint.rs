@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::model::filter::{Filter, Subject};
+use crate::model::filter::Filter;
 use crate::model::{CompanyId, EndpointId, Event, Subscription, Timestamp};
 
 /// A tenant.
@@ -186,11 +186,6 @@ impl Endpoint {
     /// The secret before the present one, if it signs too at `now`.
     pub fn signing_previous(&self, now: Timestamp) -> Option<&PreviousSecret> {
         self.previous.as_ref().filter(|previous| now < previous.until)
-    }
-
-    /// Does its filter let an event with this payload through? One that is no JSON passes none.
-    pub fn wants(&self, payload: &Subject<'_>) -> bool {
-        self.filter.as_ref().is_none_or(|filter| payload.passes(filter))
     }
 }
 

@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::metrics::Metrics;
 pub use crate::model::LaneKey;
+use crate::model::filter::{Filter, Subject};
 use crate::model::{
     Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
     EndpointChange, EndpointId, EndpointList, Event, EventId, Health, History, Journey, Page,
@@ -82,6 +83,9 @@ pub trait Endpoints: Send + Sync {
         event: EventId,
         limit: u32,
     ) -> Result<Page<Endpoint>>;
+
+    /// The endpoints of a company that have a filter.
+    async fn filtering(&self, company: CompanyId) -> Result<Vec<Endpoint>>;
 
     /// Endpoints of all companies with ids above `after`, in the order of ids.
     async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>>;
@@ -280,12 +284,39 @@ pub struct Emit {
     pub id_given: bool,
     /// By what it may be known already; the first one that is decides.
     pub names: Vec<Name>,
+    /// What filters said of it before the store was asked. One that is not among them, or was
+    /// changed since, is asked within the transaction.
+    pub judged: Vec<Judged>,
+}
+
+/// What a filter said of an event.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Whose filter.
+    pub endpoint: EndpointId,
+    /// The filter.
+    pub filter: Arc<Filter>,
+    /// Whether the event passes.
+    pub passes: bool,
 }
 
 impl Emit {
     /// An event that nothing can repeat.
     pub fn new(event: Event) -> Self {
-        Emit { event: Arc::new(event), id_given: false, names: Vec::new() }
+        Emit::of(Arc::new(event))
+    }
+
+    /// The same of an event that is shared.
+    pub fn of(event: Arc<Event>) -> Self {
+        Emit { event, id_given: false, names: Vec::new(), judged: Vec::new() }
+    }
+
+    /// Does the filter of an endpoint let the event through?
+    pub(crate) fn passes(&self, endpoint: &Endpoint, payload: &Subject<'_>) -> bool {
+        let Some(filter) = &endpoint.filter else { return true };
+        let mut judged = self.judged.iter();
+        let judged = judged.find(|said| said.endpoint == endpoint.id && said.filter == *filter);
+        judged.map_or_else(|| payload.passes(filter), |said| said.passes)
     }
 }
 

@@ -138,7 +138,7 @@ fn outcome(
 pub(super) fn bear(emit: &Emit, listening: &Listening, admission: &Admission) -> Vec<Born> {
     let listeners = listening.get(&kind(emit)).map_or(&[][..], Vec::as_slice);
     let (at, payload) = (emit.event.created_at, Subject::new(&emit.event.payload));
-    let hearing = listeners.iter().filter(|endpoint| endpoint.wants(&payload));
+    let hearing = listeners.iter().filter(|endpoint| emit.passes(endpoint, &payload));
     let born = hearing.map(|endpoint| {
         let birth = Birth::of(&emit.event, &endpoint.flow);
         let claimed = birth.start <= at && (admission.may_claim)(endpoint.id);

@@ -60,6 +60,13 @@ const UNHEARD: &str = "
     where e.company_id = $1 and e.deleted_at is null and e.id not in (
         select d.endpoint_id from deliveries d where d.company_id = $1 and d.event_id = $2)";
 
+const FILTERING: &str = concat!(
+    "select ",
+    endpoint_columns!(),
+    " from endpoints e
+    where e.company_id = $1 and e.filter is not null and e.deleted_at is null"
+);
+
 const DELETE: &str = "
     update endpoints set deleted_at = $3, updated_at = $3
     where company_id = $1 and id = $2 and deleted_at is null";
@@ -176,6 +183,13 @@ impl Endpoints for Postgres {
         let total: i64 = rows.first().map_or(Ok(0), |row| get(row, "total"))?;
         let items = rows.iter().map(rows::endpoint).collect::<Result<_>>()?;
         Ok(Page { items, total: total.unsigned_abs() })
+    }
+
+    async fn filtering(&self, company: CompanyId) -> Result<Vec<Endpoint>> {
+        let client = self.database.reader().await?;
+        let statement = client.prepare_cached(FILTERING).await?;
+        let rows = client.query(&statement, &[&company.uuid()]).await?;
+        rows.iter().map(rows::endpoint).collect()
     }
 
     async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>> {

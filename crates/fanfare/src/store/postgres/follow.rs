@@ -131,7 +131,7 @@ async fn accept_notices(
         for notice in &record.notices {
             numbers.push(*number);
             let event = Arc::new(notice.clone());
-            told.push(Emit { event, id_given: false, names: Vec::new() });
+            told.push(Emit::of(event));
         }
     }
     let mut woken = Vec::new();

@@ -157,7 +157,7 @@ fn store(tx: &mut Tx<'_>, emit: &Emit, admission: &Admission) -> rusqlite::Resul
     let listeners = tx.listeners(company, |db| read_listeners(db, company))?;
     let payload = Subject::new(&event.payload);
     let mut hearing = listeners.of(event);
-    hearing.retain(|endpoint| endpoint.wants(&payload));
+    hearing.retain(|endpoint| emit.passes(endpoint, &payload));
     let deliveries = u32::try_from(hearing.len()).unwrap_or(u32::MAX);
     tx.prepare_cached(ADD_EVENT)?.execute(params![
         company.uuid(),

@@ -133,6 +133,18 @@ impl Endpoints for Sqlite {
         .await
     }
 
+    async fn filtering(&self, company: CompanyId) -> Result<Vec<Endpoint>> {
+        self.read(move |db| {
+            let sql = format!(
+                "select {ENDPOINT} from endpoints
+                 where company_id = ?1 and filter is not null and deleted_at is null"
+            );
+            let mut statement = db.prepare_cached(&sql)?;
+            statement.query_map([company.uuid()], rows::endpoint)?.collect()
+        })
+        .await
+    }
+
     async fn all_endpoints(&self, after: Option<EndpointId>, limit: u32) -> Result<Vec<Endpoint>> {
         self.read(move |db| {
             let sql = format!(

@@ -143,7 +143,7 @@ fn accept_notice(tx: &mut Tx<'_>, notice: &Event) -> rusqlite::Result<Vec<LaneKe
         return Ok(Vec::new());
     }
     let event = Arc::new(notice.clone());
-    let emit = Emit { event, id_given: false, names: Vec::new() };
+    let emit = Emit::of(event);
     let admission = Admission { lease: Duration::ZERO, may_claim: Arc::new(|_| false) };
     let Some(Accepted::New { waiting, .. }) = accept(tx, &[emit], &admission)?.pop() else {
         return Ok(Vec::new());
