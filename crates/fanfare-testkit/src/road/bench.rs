@@ -31,6 +31,8 @@ pub const DELAYS: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_mins(1), Duration::from_mins(5)];
 /// How long a claim holds.
 pub const LEASE: Duration = Duration::from_mins(10);
+/// The pause between two slices of housekeeping.
+pub const BREATH: Duration = Duration::from_millis(4);
 /// Long enough for whatever was missed to be found.
 pub const SWEEP: Duration = Duration::from_secs(61);
 
@@ -95,6 +97,13 @@ impl Bench {
         while self.clock.now() < end {
             self.pass(step.min(end.since(self.clock.now()))).await;
         }
+    }
+
+    /// Lets the round of housekeeping that is under way come to its end, and another one.
+    pub async fn tidy_up(&self) {
+        self.pass_slowly(BREATH * 40, BREATH).await;
+        self.pass(SWEEP).await;
+        self.pass_slowly(BREATH * 40, BREATH).await;
     }
 
     /// The process dies, at whatever point it is: nothing of it is heard again.

@@ -31,7 +31,7 @@ use async_trait::async_trait;
 use fanfare::store::Store;
 
 pub use arrivals::*;
-pub use bench::{Bench, DELAYS, LEASE, PAYLOAD, START, SWEEP, event, switched, to_url};
+pub use bench::{BREATH, Bench, DELAYS, LEASE, PAYLOAD, START, SWEEP, event, switched, to_url};
 pub use deaths::*;
 pub use keys::*;
 pub use network::{Network, Reply, Sent};

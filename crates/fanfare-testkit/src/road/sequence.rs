@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use fanfare::Error;
+use fanfare::engine::Rotation;
 use fanfare::model::DeliveryState::{self, Waiting};
 use fanfare::model::Endpoint;
 use fanfare::{CompanyId, DeliveryId};
 
 use crate::dice::Dice;
 
-use super::{Bench, LEASE, Reply, START, SWEEP, event, to_url};
+use super::{Bench, LEASE, Reply, START, SWEEP, event, switched, to_url};
 
 const STEPS: usize = 300;
 const COMPANIES: usize = 3;
@@ -91,7 +93,8 @@ impl Play<'_> {
                 self.bench.network.let_go(&Reply::Status(status));
             }
             68..74 => self.bench.disable(&chosen).await,
-            74..84 => self.bench.enable(&chosen).await,
+            74..80 => self.bench.enable(&chosen).await,
+            80..84 => self.all_at_once(&chosen).await,
             84..88 => {
                 let url = format!("https://shop.example/{}", self.dice.below(9));
                 self.bench.change(&chosen, to_url(&url)).await;
@@ -101,6 +104,39 @@ impl Play<'_> {
             95..97 => self.stop().await,
             _ => self.crash().await,
         }
+    }
+
+    /// An endpoint is disabled, enabled, moved, rotated and replayed to at the same time. Two
+    /// rotations may be in each other's way; nothing else may.
+    async fn all_at_once(&mut self, chosen: &Endpoint) {
+        let (company, id, engine) = (chosen.company, chosen.id, self.bench.engine());
+        let old = self.bench.deliveries(chosen).await.pop().map(|delivery| delivery.id);
+        let grace = Duration::from_secs(self.dice.below(3) as u64 * 600);
+        let rotate = || {
+            let rotation = Rotation { grace, ..Rotation::default() };
+            engine.rotate_secret(company, id, rotation)
+        };
+        let change = |change| engine.change_endpoint(company, id, change);
+        let replay = async {
+            match old {
+                Some(old) => engine.replay(company, old).await.map(|_| ()),
+                None => Ok(()),
+            }
+        };
+        let (first, second, off, on, moved, replayed) = tokio::join!(
+            rotate(),
+            rotate(),
+            change(switched(Some("off".to_owned()))),
+            change(switched(None)),
+            change(to_url("https://shop.example/moved")),
+            replay,
+        );
+        for rotated in [first, second] {
+            assert!(matches!(rotated, Ok(_) | Err(Error::RotationUnderWay { .. })), "{rotated:?}");
+        }
+        off.and(on).and(moved).unwrap();
+        replayed.unwrap();
+        assert_eq!(engine.check().await.unwrap(), Vec::<String>::new());
     }
 
     fn any(&mut self) -> Endpoint {

@@ -1,7 +1,5 @@
 //! Endpoints that are disabled, enabled, changed and deleted while deliveries are under way.
 
-use std::time::Duration;
-
 use fanfare::Error;
 use fanfare::model::DeliveryState::{Concluded, Failed, Waiting};
 
@@ -132,8 +130,7 @@ pub async fn deleting_an_endpoint_fails_what_waits(bench: &mut Bench) {
     bench.emit_many(bench.company, 300).await;
     bench.rest().await;
     bench.engine().delete_endpoint(bench.company, shop.id).await.unwrap();
-    bench.pass(SWEEP).await;
-    bench.pass_slowly(Duration::from_millis(4 * 25), Duration::from_millis(4)).await;
+    bench.tidy_up().await;
     assert_eq!(bench.tally(&shop).await, [0, 1, 300]);
     let failed = bench.deliveries(&shop).await.pop().unwrap();
     assert_eq!(failed.reason.as_deref(), Some("the endpoint was deleted"));

@@ -6,7 +6,7 @@ use fanfare::Error;
 use fanfare::model::DeliveryState::{Concluded, Waiting};
 use fanfare::store::StoreError;
 
-use super::{Bench, Call, LEASE, Moment, Reply, SWEEP, event};
+use super::{BREATH, Bench, Call, LEASE, Moment, Reply, SWEEP, event};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -102,9 +102,6 @@ pub async fn a_panicking_transport_gives_its_place_back(bench: &mut Bench) {
     assert_eq!(bench.tally(&shop).await, [0, 40, 0]);
     assert_eq!(bench.network.count(), 56);
 }
-
-/// The pause between two slices.
-const BREATH: Duration = Duration::from_millis(4);
 
 /// Old history goes in slices; what waits stays, however old.
 pub async fn old_history_is_removed_in_rounds(bench: &mut Bench) {

@@ -63,7 +63,7 @@ pub async fn an_event_says_who_heard_of_it_and_why_the_others_did_not(bench: &mu
     assert_eq!(why(off.id), format!("disabled since {since}: off"));
     assert_eq!(why(later.id), "registered after the event");
     if !heard.contains(&operational) {
-        assert_eq!(why(operational), "operational: hears of nothing else");
+        assert_eq!(why(operational), "operational: it hears only of what befalls other endpoints");
     }
     bench.enable(&off).await;
     let why = explain(bench, id).await.unheard.into_iter();
