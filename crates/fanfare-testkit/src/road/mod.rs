@@ -21,6 +21,7 @@ mod sequence;
 mod shares;
 mod switches;
 mod tapped;
+mod taps;
 mod troubles;
 mod week;
 mod whereabouts;
