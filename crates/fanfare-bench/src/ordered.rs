@@ -49,7 +49,7 @@ pub(crate) fn by_key(report: &mut Report, length: Length) {
 
 fn can_order() -> bool {
     let server = Server::start();
-    let endpoint = json!({ "url": "http://127.0.0.1:9/", "events": ["*"], "ordering": "key" });
+    let endpoint = json!({ "url": "http://127.0.0.1:18080/", "events": ["*"], "ordering": "key" });
     let (status, answer) = runtime().block_on(server.try_register(COMPANY, &endpoint));
     assert!([StatusCode::CREATED, StatusCode::BAD_REQUEST].contains(&status), "{answer:?}");
     status == StatusCode::CREATED

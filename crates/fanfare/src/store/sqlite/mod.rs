@@ -103,6 +103,15 @@ impl Sqlite {
         writer.run(work).await
     }
 
+    /// Runs `work`, which is much, in a transaction of its own, between those of others.
+    async fn write_much<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Some(writer) = &self.writer else { return Err(read_only_store()) };
+        writer.run_large(work).await
+    }
+
     /// Runs `work` in a transaction of its own once the writer has nothing else to do. A crash may
     /// undo it.
     async fn do_chore<T: Send + 'static>(

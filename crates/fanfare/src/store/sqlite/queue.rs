@@ -20,6 +20,9 @@ use crate::store::{
     Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Wanted,
 };
 
+/// Events that one call may bring without being kept apart from the calls of others.
+const FEW: usize = 16;
+
 const DUE: &str = "
     select id, event_id, shape, fence, attempts, probes, sequence, due_at, order_key is not null
     from deliveries indexed by deliveries_due
@@ -84,6 +87,9 @@ impl Queue for Sqlite {
 
     async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
         let admission = admission.clone();
+        if emits.len() > FEW {
+            return self.write_much(move |tx| accept(tx, &emits, &admission)).await;
+        }
         self.write(move |tx| accept(tx, &emits, &admission)).await
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Writer {
 
 enum Message {
     Job(Box<dyn Job>),
+    /// Much work: done alone, one between two batches of the others.
+    Large(Box<dyn Job>),
     /// Done when nothing else waits.
     Chore(Box<dyn Job>),
     Close,
@@ -146,6 +148,15 @@ impl Writer {
         self.submit(work, Message::Job).await
     }
 
+    /// Runs `work`, which is much, in a transaction of its own and returns once it is on disk.
+    /// Whoever comes with little meanwhile waits for one such transaction at most.
+    pub(super) async fn run_large<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.submit(work, Message::Large).await
+    }
+
     /// Runs `work` in a transaction of its own once nothing else waits. A crash may undo it: it is
     /// on disk with the next transaction that is not a chore.
     pub(super) async fn run_chore<T: Send + 'static>(
@@ -196,6 +207,13 @@ where
     }
 }
 
+/// What is not done together with others.
+#[derive(Default)]
+struct Later {
+    large: VecDeque<Box<dyn Job>>,
+    chores: VecDeque<Box<dyn Job>>,
+}
+
 /// What waits, up to a batch.
 #[derive(Default)]
 struct Gathered {
@@ -205,22 +223,23 @@ struct Gathered {
 
 impl Gathered {
     /// Takes what waits. Blocks while there is nothing to do at all.
-    fn from(waiting: &mpsc::Receiver<Message>, chores: &mut VecDeque<Box<dyn Job>>) -> Self {
+    fn from(waiting: &mpsc::Receiver<Message>, later: &mut Later) -> Self {
         let mut gathered = Gathered::default();
-        if chores.is_empty() {
-            gathered.add(waiting.recv().unwrap_or(Message::Close), chores);
+        if later.large.is_empty() && later.chores.is_empty() {
+            gathered.add(waiting.recv().unwrap_or(Message::Close), later);
         }
         while !gathered.close && gathered.batch.len() < BATCH {
             let Ok(message) = waiting.try_recv() else { break };
-            gathered.add(message, chores);
+            gathered.add(message, later);
         }
         gathered
     }
 
-    fn add(&mut self, message: Message, chores: &mut VecDeque<Box<dyn Job>>) {
+    fn add(&mut self, message: Message, later: &mut Later) {
         match message {
             Message::Job(job) => self.batch.push(job),
-            Message::Chore(chore) => chores.push_back(chore),
+            Message::Large(large) => later.large.push_back(large),
+            Message::Chore(chore) => later.chores.push_back(chore),
             Message::Close => self.close = true,
         }
     }
@@ -228,15 +247,21 @@ impl Gathered {
 
 impl Loop {
     fn run(&mut self, waiting: &mpsc::Receiver<Message>) {
-        let mut chores = VecDeque::new();
+        let mut later = Later::default();
         loop {
-            let gathered = Gathered::from(waiting, &mut chores);
+            let gathered = Gathered::from(waiting, &mut later);
+            let idle = gathered.batch.is_empty() && later.large.is_empty();
             if !gathered.batch.is_empty() {
                 self.commit(gathered.batch);
-            } else if let Some(chore) = chores.pop_front() {
+            }
+            if let Some(large) = later.large.pop_front() {
+                self.commit(vec![large]);
+            }
+            if idle && let Some(chore) = later.chores.pop_front() {
                 self.do_chore(chore);
             }
             if gathered.close {
+                later.large.into_iter().for_each(|large| self.commit(vec![large]));
                 // Whoever waits for a chore hears that the store is closed.
                 checkpoint::copy(&self.connection);
                 return;
