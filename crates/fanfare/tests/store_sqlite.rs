@@ -75,6 +75,22 @@ async fn the_file_becomes_smaller_when_history_has_gone() {
     assert!(empty < full / 2, "{empty} of {full} bytes are left");
 }
 
+/// Whoever only looks changes nothing, and says what to do instead.
+#[tokio::test]
+async fn a_store_of_an_older_version_is_brought_up_to_date_by_its_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fanfare.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../../../migrations/sqlite/0001_init.sql")).unwrap();
+    old.execute_batch("pragma user_version = 1").unwrap();
+    drop(old);
+    let looked = Sqlite::open_read_only(&path).await;
+    assert!(looked.is_err_and(|error| error.to_string().contains("start the server on it once")));
+    Sqlite::open(&path, Metrics::default()).await.unwrap().close().await;
+    let store = Sqlite::open_read_only(&path).await.unwrap();
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+}
+
 fn length(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len()
 }

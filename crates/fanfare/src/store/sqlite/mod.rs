@@ -80,7 +80,13 @@ impl Sqlite {
             return Err(StoreError::Taken(format!("there is no store at {}", path.display())));
         }
         let (_, lost) = watch::channel(None);
-        Ok(Self::over(path, None, lost))
+        let store = Self::over(path, None, lost);
+        let applied: usize =
+            store.read(|db| db.query_row("pragma user_version", [], |row| row.get(0))).await?;
+        if applied != MIGRATIONS.len() {
+            return Err(of_another_version(applied));
+        }
+        Ok(store)
     }
 
     fn over(
@@ -189,9 +195,7 @@ fn migrate(connection: &mut Connection) -> Result<()> {
     )?;
     let applied: usize = connection.query_row("pragma user_version", [], |row| row.get(0))?;
     if applied > MIGRATIONS.len() {
-        return Err(StoreError::Taken(
-            "the store was written by a newer version of Fanfare; use that version".into(),
-        ));
+        return Err(of_another_version(applied));
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(applied) {
         let tx = connection.transaction()?;
@@ -200,6 +204,13 @@ fn migrate(connection: &mut Connection) -> Result<()> {
         tx.commit()?;
     }
     give_back_from_now_on(connection)
+}
+
+fn of_another_version(applied: usize) -> StoreError {
+    StoreError::Taken(match applied > MIGRATIONS.len() {
+        true => "the store was written by a newer version of Fanfare; use that version".into(),
+        false => "the store is of an older version of Fanfare; start the server on it once".into(),
+    })
 }
 
 /// A file of an older version cannot give pages back until it has been rewritten, once.
