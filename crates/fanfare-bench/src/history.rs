@@ -8,8 +8,8 @@ use bytes::Bytes;
 use fanfare::clock::{Clock, SystemClock};
 use fanfare::metrics::Metrics;
 use fanfare::model::{
-    Answer, Attempt, Claim, Event, Flow, Format, Health, Outcome, Record, Shape, Subscription,
-    Timing, Verdict,
+    Answer, Attempt, Claim, Event, Flow, Format, Health, LaneKey, Outcome, Purpose, Record, Shape,
+    Subscription, Timing, Verdict,
 };
 use fanfare::store::{Accepted, Admission, Emit, Store};
 use fanfare::{CompanyId, EndpointId, EventId, Timestamp, keys, seal, store};
@@ -102,13 +102,16 @@ pub(crate) async fn fill(directory: &Path, deliveries: u64, ago: Duration) -> En
 
 fn endpoint(seal: &seal::Seal, start: Timestamp) -> fanfare::model::Endpoint {
     let (company, id): (CompanyId, _) = (COMPANY.parse().unwrap(), EndpointId::new(start));
+    let lane = LaneKey { company, endpoint: id };
     let secret = fanfare::sign::Secret::from_bytes(&[7; 32]);
     fanfare::model::Endpoint {
         id,
         company,
         url: "https://shop.example/hooks".parse().unwrap(),
-        secret: seal.seal(company, id, secret.reveal()).unwrap(),
+        secret: seal.seal(lane, Purpose::Secret, secret.reveal()).unwrap(),
         previous: None,
+        headers: None,
+        tls: None,
         filter: None,
         events: vec![Subscription::everything()],
         shape: Shape { format: Format::W3block, ..Shape::default() },

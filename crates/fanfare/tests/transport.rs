@@ -378,7 +378,7 @@ async fn the_time_goes_to_the_steps_that_were_needed() {
         [queue, dns, connect, tls, first_byte].map(|step| step.is_some())
     };
     assert_eq!(steps(&by_name).await, [false, true, true, false, true], "a new connection");
-    assert_eq!(steps(&by_name).await, [false, false, false, false, true], "one that was kept");
+    assert_eq!(steps(&by_name).await, [false, true, false, false, true], "one that was kept");
     let by_address = receiver.url("/hook");
     assert_eq!(steps(&by_address).await, [false, false, true, false, true], "no name");
 }

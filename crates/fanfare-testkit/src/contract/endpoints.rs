@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanfare::model::filter::Filter;
 use fanfare::model::{
     Disabled, Endpoint, EndpointChange, EndpointId, Flow, Format, Health, Ordering, PreviousSecret,
-    SealedSecret, SecretChange, Shape,
+    Sealed, SecretChange, Shape,
 };
 use fanfare::store::Store;
 
@@ -19,9 +19,9 @@ pub async fn an_endpoint_is_kept_whole(store: &dyn Store) {
     let company = company();
     let mut whole = endpoint(company, &["order.*", "ORDER_CREATED", "*", "a.b_c.*"]);
     whole.url = "https://shop.example:8443/a%20b/%C3%A9?x='1'&y=%25".parse().unwrap();
-    whole.secret = SealedSecret((0..=255).collect());
+    whole.secret = Sealed((0..=255).collect());
     let until = NOW.plus(SECOND * 9);
-    whole.previous = Some(PreviousSecret { secret: SealedSecret(vec![0, 39, 255]), until });
+    whole.previous = Some(PreviousSecret { secret: Sealed(vec![0, 39, 255]), until });
     whole.filter = filter(r#"{"total": {"$gte": 1.10}, "name": "\u0000'é\\"}"#).flatten();
     whole.shape = Shape {
         format: Format::CloudEventsBinary,
@@ -144,7 +144,7 @@ pub async fn a_change_of_a_secret_that_was_replaced_changes_nothing(store: &dyn 
         max_retries: Some(u32::from(secret)),
         secrets: Some(SecretChange {
             instead_of: before.secret.clone(),
-            secret: SealedSecret(vec![secret]),
+            secret: Sealed(vec![secret]),
             previous: Some(PreviousSecret {
                 secret: before.secret.clone(),
                 until: NOW.plus(SECOND),
@@ -159,7 +159,7 @@ pub async fn a_change_of_a_secret_that_was_replaced_changes_nothing(store: &dyn 
     );
     let (one, other) = (changed.0.unwrap().unwrap(), changed.1.unwrap().unwrap());
     assert_eq!(one, other, "both see the one that was first");
-    assert_eq!(SealedSecret(vec![u8::try_from(one.max_retries).unwrap()]), one.secret);
+    assert_eq!(Sealed(vec![u8::try_from(one.max_retries).unwrap()]), one.secret);
     assert_eq!(one.previous.as_ref().unwrap().secret, before.secret);
     assert_eq!(store.endpoint(company, before.id).await.unwrap(), Some(one));
     assert_sound(store).await;
@@ -170,7 +170,7 @@ pub async fn a_secret_that_signs_no_more_goes_with_the_next_change(store: &dyn S
     let company = company();
     let mut endpoint = endpoint(company, &["*"]);
     let until = NOW.plus(SECOND * 2);
-    endpoint.previous = Some(PreviousSecret { secret: SealedSecret(vec![7]), until });
+    endpoint.previous = Some(PreviousSecret { secret: Sealed(vec![7]), until });
     store.add_endpoint(&endpoint).await.unwrap();
     for (max_retries, at, kept) in
         [(1, NOW.plus(SECOND), true), (1, until, true), (2, until, false)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare::model::{
     Answer, Attempt, Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Endpoint, EndpointId,
-    Event, EventId, Flow, Health, History, Outcome, Record, SealedSecret, Shape, Timestamp, Timing,
+    Event, EventId, Flow, Health, History, Outcome, Record, Sealed, Shape, Timestamp, Timing,
     Verdict,
 };
 use fanfare::store::{Accepted, Admission, Claimed, Emit, LaneKey, Name, Receipt, Store, Wanted};
@@ -31,8 +31,10 @@ pub fn endpoint(company: CompanyId, events: &[&str]) -> Endpoint {
         id,
         company,
         url: format!("https://shop.example/hooks/{id}").parse().unwrap(),
-        secret: SealedSecret(id.uuid().as_bytes().to_vec()),
+        secret: Sealed(id.uuid().as_bytes().to_vec()),
         previous: None,
+        headers: None,
+        tls: None,
         filter: None,
         events: events.iter().map(|name| name.parse().unwrap()).collect(),
         shape: Shape::default(),

@@ -174,7 +174,7 @@ macro_rules! store_contract {
             an_event_expires_with_its_last_delivery
             names_are_forgotten_in_slices
             a_value_is_agreed_on_once
-            secrets_are_listed_with_older_ones_and_those_of_deleted_endpoints
+            what_is_sealed_is_listed_with_older_secrets_and_that_of_deleted_endpoints
             a_store_that_works_is_ready
             a_closed_store_answers_nothing
             a_busy_store_checks_out

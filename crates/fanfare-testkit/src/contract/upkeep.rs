@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use fanfare::model::{
-    Claim, DeliveryState, Endpoint, EndpointChange, EndpointId, PreviousSecret, SealedSecret,
+    Claim, DeliveryState, Endpoint, EndpointChange, EndpointId, PreviousSecret, Purpose, Sealed,
     Timestamp, Verdict,
 };
 use fanfare::store::Store;
@@ -231,26 +231,34 @@ pub async fn a_value_is_agreed_on_once(store: &dyn Store) {
 }
 
 /// In the order of ids over all companies.
-pub async fn secrets_are_listed_with_older_ones_and_those_of_deleted_endpoints(store: &dyn Store) {
+pub async fn what_is_sealed_is_listed_with_older_secrets_and_that_of_deleted_endpoints(
+    store: &dyn Store,
+) {
     let mut expected = Vec::new();
     for n in 0..7 {
         let mut endpoint = endpoint(company(), &["*"]);
-        let older = SealedSecret(vec![n]);
+        let older = Sealed(vec![n]);
         endpoint.previous =
             (n % 3 == 0).then(|| PreviousSecret { secret: older.clone(), until: NOW });
+        let (headers, tls) = (Sealed(vec![10, n]), Sealed(vec![20, n]));
+        endpoint.headers = (n % 2 == 0).then(|| headers.clone());
+        endpoint.tls = (n == 1).then(|| tls.clone());
         store.add_endpoint(&endpoint).await.unwrap();
         if n % 2 == 0 {
             store.delete_endpoint(endpoint.company, endpoint.id, NOW).await.unwrap();
         }
-        expected.push((endpoint.company, endpoint.id, endpoint.secret));
-        expected.extend((n % 3 == 0).then_some((endpoint.company, endpoint.id, older)));
+        let lane = endpoint.lane();
+        expected.push((lane, Purpose::Secret, endpoint.secret));
+        expected.extend((n % 3 == 0).then_some((lane, Purpose::Secret, older)));
+        expected.extend((n % 2 == 0).then_some((lane, Purpose::Headers, headers)));
+        expected.extend((n == 1).then_some((lane, Purpose::Tls, tls)));
     }
     let (mut read, mut after) = (Vec::new(), None);
     loop {
         let some = store.secrets(after, 3).await.unwrap();
         let Some(last) = some.last() else { break };
-        assert!(some.len() <= 2 * 3);
-        after = Some(last.1);
+        assert!(some.len() <= 4 * 3);
+        after = Some(last.0.endpoint);
         read.extend(some);
     }
     assert_eq!(read, expected);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare::model::{
     Attempt, Claim, Company, Delivery, DeliveryList, Endpoint, EndpointChange, EndpointList, Event,
-    EventId, History, Journey, Page, Record, Registered, Replay, ReplayId, SealedSecret,
+    EventId, History, Journey, Page, Purpose, Record, Registered, Replay, ReplayId, Sealed,
 };
 use fanfare::store::{
     Accepted, Admission, Advanced, Claimed, Emit, Ended, Endpoints, Histories, Lane, LaneKey,
@@ -320,7 +320,7 @@ impl Upkeep for Tapped {
         &self,
         after: Option<EndpointId>,
         limit: u32,
-    ) -> Result<Vec<(CompanyId, EndpointId, SealedSecret)>> {
+    ) -> Result<Vec<(LaneKey, Purpose, Sealed)>> {
         self.call(Call::Read, |store| async move { store.secrets(after, limit).await }).await
     }
 

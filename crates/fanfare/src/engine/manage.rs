@@ -95,6 +95,8 @@ impl Engine {
             url: new.url,
             secret: sealed,
             previous: None,
+            headers: None,
+            tls: None,
             events: distinct(new.events),
             filter: new.filter,
             shape: new.shape,

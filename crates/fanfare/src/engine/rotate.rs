@@ -10,8 +10,8 @@ use crate::engine::manage::{generate_secret, internal};
 use crate::engine::{Engine, World};
 use crate::error::{Error, Result};
 use crate::model::{
-    CompanyId, Endpoint, EndpointChange, EndpointId, PreviousSecret, SealedSecret, SecretChange,
-    Timestamp,
+    CompanyId, Endpoint, EndpointChange, EndpointId, LaneKey, PreviousSecret, Purpose, Sealed,
+    SecretChange, Timestamp,
 };
 use crate::sign::{Keys, PublicKey, Secret, Signers, SigningKey};
 
@@ -212,13 +212,14 @@ impl World {
         company: CompanyId,
         id: EndpointId,
         keys: &Keys,
-    ) -> Result<SealedSecret> {
+    ) -> Result<Sealed> {
         let text = keys.reveal().map_err(internal)?;
-        self.seal.seal(company, id, &text).map_err(internal)
+        let lane = LaneKey { company, endpoint: id };
+        self.seal.seal(lane, Purpose::Secret, &text).map_err(internal)
     }
 
-    fn open_keys(&self, endpoint: &Endpoint, sealed: &SealedSecret) -> Result<Keys> {
-        let opened = self.seal.open(endpoint.company, endpoint.id, sealed);
+    fn open_keys(&self, endpoint: &Endpoint, sealed: &Sealed) -> Result<Keys> {
+        let opened = self.seal.open(endpoint.lane(), Purpose::Secret, sealed);
         opened.and_then(|text| text.parse()).map_err(internal)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::{Endpoint, EndpointId, SealedSecret, Timestamp};
+use crate::model::{Endpoint, EndpointId, Purpose, Sealed, Timestamp};
 use crate::seal::Seal;
 use crate::sign::{Keys, Signers};
 
@@ -17,8 +17,8 @@ pub(super) struct Secrets {
 }
 
 struct Opened {
-    current: SealedSecret,
-    previous: Option<SealedSecret>,
+    current: Sealed,
+    previous: Option<Sealed>,
     signers: Signers,
 }
 
@@ -39,7 +39,7 @@ impl Secrets {
             return Ok(known.signers.clone());
         }
         let open = |sealed| -> Result<Arc<Keys>, String> {
-            Ok(Arc::new(seal.open(endpoint.company, endpoint.id, sealed)?.parse()?))
+            Ok(Arc::new(seal.open(endpoint.lane(), Purpose::Secret, sealed)?.parse()?))
         };
         let signers =
             Signers { current: open(current)?, previous: previous.map(open).transpose()? };

@@ -114,9 +114,9 @@ pub async fn check(store: &dyn Store, seal: Option<&Seal>) -> store::Result<Vec<
     let mut after = None;
     loop {
         let secrets = store.secrets(after, SECRETS).await?;
-        let Some((_, last, _)) = secrets.last() else { return Ok(broken) };
-        after = Some(*last);
-        let opened = secrets.iter().map(|(company, id, sealed)| seal.open(*company, *id, sealed));
+        let Some((lane, ..)) = secrets.last() else { return Ok(broken) };
+        after = Some(lane.endpoint);
+        let opened = secrets.iter().map(|(lane, what, sealed)| seal.open(*lane, *what, sealed));
         broken.extend(opened.filter_map(std::result::Result::err));
     }
 }

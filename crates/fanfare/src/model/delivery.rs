@@ -172,7 +172,8 @@ pub struct Attempt {
 pub struct Timing {
     /// From the time it was due until the attempt began, in whole milliseconds.
     pub queue: Option<Duration>,
-    /// Name resolution.
+    /// Name resolution, also where a connection was kept: it may be used only while the name still
+    /// leads there. What is remembered of a name takes next to nothing.
     pub dns: Option<Duration>,
     /// The TCP connection; not needed where one was kept open.
     pub connect: Option<Duration>,

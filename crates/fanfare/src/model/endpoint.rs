@@ -9,7 +9,9 @@ use std::time::Duration;
 use url::Url;
 
 use crate::model::filter::Filter;
-use crate::model::{CompanyId, EndpointId, Event, Subscription, Timestamp};
+use crate::model::{
+    CompanyId, EndpointId, Event, PreviousSecret, Sealed, SecretChange, Subscription, Timestamp,
+};
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,9 +78,14 @@ pub struct Endpoint {
     /// Where to post.
     pub url: Address,
     /// The signing secret, sealed.
-    pub secret: SealedSecret,
+    pub secret: Sealed,
     /// The secret before it, while that signs too.
     pub previous: Option<PreviousSecret>,
+    /// Headers that go with every request, sealed; `None` when there are none.
+    pub headers: Option<Sealed>,
+    /// The authority and the certificate of its own that connections use, sealed; `None` when they
+    /// use what the machine trusts, and show nothing.
+    pub tls: Option<Sealed>,
     /// What it listens to; never empty.
     pub events: Vec<Subscription>,
     /// Of those events, which; `None` for all of them.
@@ -157,15 +164,6 @@ pub struct Health {
     pub failing_since: Option<Timestamp>,
     /// Until when it asked to be left alone (`Retry-After`).
     pub held_until: Option<Timestamp>,
-}
-
-/// A secret that was replaced and signs beside the new one for a while.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PreviousSecret {
-    /// The secret, sealed.
-    pub secret: SealedSecret,
-    /// Until when it signs.
-    pub until: Timestamp,
 }
 
 /// Why an endpoint receives nothing.
@@ -280,28 +278,6 @@ impl Shape {
     }
 }
 
-/// A signing secret as it is kept: encrypted, and bound to its endpoint.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SealedSecret(pub Vec<u8>);
-
-impl fmt::Debug for SealedSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// Another secret for an endpoint.
-#[derive(Debug, Clone)]
-pub struct SecretChange {
-    /// The secret that it replaces. The whole change has no effect when another one has come in
-    /// between: of two that rotate at once, one must hear that it was too late.
-    pub instead_of: SealedSecret,
-    /// The secret.
-    pub secret: SealedSecret,
-    /// The one before it, while that signs too.
-    pub previous: Option<PreviousSecret>,
-}
-
 /// What to change of an endpoint; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointChange {
@@ -333,6 +309,11 @@ pub struct EndpointChange {
     pub operational: Option<bool>,
     /// What it signs with from here on.
     pub secrets: Option<SecretChange>,
+    /// Headers that go with every request from here on, sealed; `Some(None)` for none.
+    pub headers: Option<Option<Sealed>>,
+    /// The authority and the certificate that connections use from here on, sealed; `Some(None)`
+    /// for those of the machine.
+    pub tls: Option<Option<Sealed>>,
     /// How it does.
     pub health: Option<Health>,
     /// `Some(None)` enables, `Some(Some(reason))` disables; what already is so stays as it is.
@@ -363,6 +344,8 @@ impl EndpointChange {
         set(&mut after.flow.ordering, &self.ordering);
         set(&mut after.flow.coalesce, &self.coalesce);
         set(&mut after.operational, &self.operational);
+        set(&mut after.headers, &self.headers);
+        set(&mut after.tls, &self.tls);
         if let Some(secrets) = &self.secrets {
             after.secret = secrets.secret.clone();
             after.previous.clone_from(&secrets.previous);

@@ -10,6 +10,7 @@ mod hearing;
 mod id;
 mod page;
 mod replay;
+mod sealed;
 mod time;
 
 pub use delivery::{
@@ -18,7 +19,7 @@ pub use delivery::{
 };
 pub use endpoint::{
     Address, Company, Disabled, Endpoint, EndpointChange, Flow, Format, Health, LaneKey, Listeners,
-    Ordering, PreviousSecret, SealedSecret, SecretChange, Shape,
+    Ordering, Shape,
 };
 pub use event::Event;
 pub use event_type::{CATALOGUE, EventType, Known, Notice, Subscription};
@@ -30,4 +31,5 @@ pub use page::{
     Registered, Window,
 };
 pub use replay::{Replay, Selection};
+pub use sealed::{PreviousSecret, Purpose, Sealed, SecretChange};
 pub use time::Timestamp;

@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        CompanyId, Disabled, EndpointId, EventId, Flow, Health, PARKED_MS, SealedSecret, Shape,
+        CompanyId, Disabled, EndpointId, EventId, Flow, Health, PARKED_MS, Sealed, Shape,
     };
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -162,8 +162,10 @@ mod tests {
         id: EndpointId::from_uuid(Uuid::from_u128(1)),
         company: CompanyId::from_uuid(Uuid::from_u128(2)),
         url: "https://shop.example/hooks".parse().unwrap(),
-        secret: SealedSecret(Vec::new()),
+        secret: Sealed(Vec::new()),
         previous: None,
+        headers: None,
+        tls: None,
         events: Vec::new(),
         filter: None,
         shape: Shape::default(),

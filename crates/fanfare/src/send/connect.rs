@@ -41,31 +41,46 @@ impl Connector {
         Connector { policy, tls, ..Connector::default() }
     }
 
-    /// May this URL be asked at all? Cheap, for every attempt: it may have been stored under
+    /// May this URL be asked at all? For every attempt: it may have been stored under
     /// another policy, or by another hand.
-    pub(super) fn judge(&self, url: &Url) -> Result<(), Refusal> {
+    fn judge(&self, url: &Url) -> Result<(), Refusal> {
         self.policy.judge_url(url)
     }
 
-    /// A new connection to the host of `url`, ready for a request, with what each step took.
-    pub(super) async fn connect(&self, url: &Url, took: &mut Timing) -> Result<Wire, Failure> {
+    /// Where the host of `url` is: every address may be connected to, the best first.
+    pub(super) async fn locate(
+        &self,
+        url: &Url,
+        took: &mut Timing,
+    ) -> Result<Vec<SocketAddr>, Failure> {
         self.judge(url)?;
         let host = url.host().ok_or(Refusal::NoHost)?;
         let port = url.port_or_known_default().ok_or(Refusal::Scheme)?;
-        let addresses = match host {
-            Host::Ipv4(address) => self.admit(address.into(), port)?,
-            Host::Ipv6(address) => self.admit(address.into(), port)?,
+        match host {
+            Host::Ipv4(address) => Ok(self.admit(address.into(), port)?),
+            Host::Ipv6(address) => Ok(self.admit(address.into(), port)?),
             Host::Domain(domain) => {
                 let found = timed(&mut took.dns, self.names.addresses(domain)).await?;
-                admit_all(&self.policy, domain, port, &found)?
+                admit_all(&self.policy, domain, port, &found)
             }
-        };
-        let socket = timed(&mut took.connect, first_to_connect(addresses)).await?;
-        if url.scheme() == "https" {
-            let session = timed(&mut took.tls, self.tls.wrap(&host, socket)).await?;
-            return Ok(Wire::tls(session));
         }
-        Ok(Wire::plain(socket))
+    }
+
+    /// A new connection to the first of the located `addresses` that answers, ready for a request,
+    /// and which of them it is.
+    pub(super) async fn open(
+        &self,
+        url: &Url,
+        addresses: Vec<SocketAddr>,
+        took: &mut Timing,
+    ) -> Result<(Wire, SocketAddr), Failure> {
+        let (socket, peer) = timed(&mut took.connect, first_to_connect(addresses)).await?;
+        if url.scheme() == "https" {
+            let host = url.host().ok_or(Refusal::NoHost)?;
+            let session = timed(&mut took.tls, self.tls.wrap(&host, socket)).await?;
+            return Ok((Wire::tls(session), peer));
+        }
+        Ok((Wire::plain(socket), peer))
     }
 
     fn admit(&self, address: IpAddr, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
@@ -105,16 +120,16 @@ fn admit_all(
 
 /// Tries the addresses in order, the next one when one fails or lets us wait. Whoever is late is
 /// dropped, and so is everything when the caller is.
-async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Failure> {
+async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), Failure> {
     if let [only] = addresses[..] {
-        return open(only).await.map_err(|error| Failure::Connect(describe(&error)));
+        return dial(only).await.map_err(|error| Failure::Connect(describe(&error)));
     }
     let mut waiting = addresses.into_iter();
     let mut tries = JoinSet::new();
     let mut why = "connection failed";
     loop {
         if let Some(address) = waiting.next() {
-            tries.spawn(open(address));
+            tries.spawn(dial(address));
         }
         let next = if waiting.len() == 0 {
             tries.join_next().await
@@ -132,12 +147,12 @@ async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Failu
     }
 }
 
-fn flatten(joined: Result<io::Result<TcpStream>, JoinError>) -> io::Result<TcpStream> {
+fn flatten<T>(joined: Result<io::Result<T>, JoinError>) -> io::Result<T> {
     joined.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one door to the network")]
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+async fn dial(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
     let socket = TcpStream::connect(address).await?;
     let peer = socket.peer_addr()?;
     if (peer.ip(), peer.port()) != (address.ip(), address.port()) {
@@ -145,7 +160,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     }
     // A request is written in one go; waiting to fill a segment only adds to its latency.
     socket.set_nodelay(true)?;
-    Ok(socket)
+    Ok((socket, address))
 }
 
 #[cfg(test)]
@@ -185,8 +200,8 @@ mod tests {
         let closing = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let dead = closing.local_addr().unwrap();
         drop(closing);
-        let socket = first_to_connect(vec![dead, dead, live]).await.unwrap();
-        assert_eq!(socket.peer_addr().unwrap(), live);
+        let (socket, peer) = first_to_connect(vec![dead, dead, live]).await.unwrap();
+        assert_eq!((socket.peer_addr().unwrap(), peer), (live, live));
         let none = first_to_connect(vec![dead, dead]).await.map(drop);
         assert_eq!(none, Err(Failure::Connect("connection refused")));
     }

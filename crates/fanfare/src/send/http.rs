@@ -54,20 +54,26 @@ impl HttpTransport {
     }
 
     async fn attempt(&self, request: Request, progress: &mut Progress) -> Result<(), Failure> {
-        self.connector.judge(&request.url)?;
-        let key = key(&request)?;
-        let (url, request) = on_wire(request, &key)?;
-        if let Some(link) = self.pool.take(&key) {
-            let key = key.clone();
+        let addresses = self.connector.locate(&request.url, &mut progress.timing).await?;
+        let Request { company, .. } = request;
+        let authority = authority(&request.url)?;
+        let (url, request) = on_wire(request, authority.clone())?;
+        let https = url.scheme() == "https";
+        let key = |peer| Key { company, https, authority: authority.clone(), peer };
+        let kept = addresses.iter().find_map(|peer| {
+            let key = key(*peer);
+            self.pool.take(&key).map(|link| (key, link))
+        });
+        if let Some((key, link)) = kept {
             match self.exchange(key, link, request.clone(), progress).await {
                 // It was closed while it lay idle. The receiver said nothing, so it is asked anew.
                 Err(Broken { heard: false, .. }) => progress.stage = "connecting",
                 done => return done.map_err(|broken| broken.failure),
             }
         }
-        let wire = self.connector.connect(&url, &mut progress.timing).await?;
+        let (wire, peer) = self.connector.open(&url, addresses, &mut progress.timing).await?;
         let link = Link::new(wire).await.map_err(|error| broken(&error))?;
-        self.exchange(key, link, request, progress).await.map_err(|broken| broken.failure)
+        self.exchange(key(peer), link, request, progress).await.map_err(|broken| broken.failure)
     }
 
     async fn exchange(
@@ -111,24 +117,26 @@ struct Broken {
     failure: Failure,
 }
 
-fn key(request: &Request) -> Result<Key, Failure> {
-    let authority = &request.url[Position::BeforeHost..Position::AfterPort];
-    let authority = HeaderValue::from_str(authority).map_err(|_| unsendable())?;
-    let https = request.url.scheme() == "https";
-    Ok(Key { company: request.company, https, authority })
-}
-
 /// Where the request goes, and its form on the wire: `host` is added, the length is the
 /// connection's own business.
-fn on_wire(request: Request, key: &Key) -> Result<(Url, http::Request<Full<Bytes>>), Failure> {
+fn on_wire(
+    request: Request,
+    authority: HeaderValue,
+) -> Result<(Url, http::Request<Full<Bytes>>), Failure> {
     let mut sent = http::Request::new(Full::new(request.body));
     *sent.method_mut() = request.method;
     *sent.uri_mut() = target(&request.url)?;
     *sent.headers_mut() = request.headers;
     sent.headers_mut().remove(CONTENT_LENGTH);
     sent.headers_mut().remove(TRANSFER_ENCODING);
-    sent.headers_mut().insert(HOST, key.authority.clone());
+    sent.headers_mut().insert(HOST, authority);
     Ok((request.url, sent))
+}
+
+/// Host, and port where it is not the scheme's own.
+fn authority(url: &Url) -> Result<HeaderValue, Failure> {
+    let authority = &url[Position::BeforeHost..Position::AfterPort];
+    HeaderValue::from_str(authority).map_err(|_| unsendable())
 }
 
 fn target(url: &Url) -> Result<Uri, Failure> {

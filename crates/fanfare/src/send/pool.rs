@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(super) struct Key {
     pub(super) https: bool,
     /// Host, and port where it is not the scheme's own.
     pub(super) authority: HeaderValue,
+    /// The address that the guard let pass: a name that moves takes no old connection along.
+    pub(super) peer: SocketAddr,
 }
 
 /// Idle connections. Locks are held to move one in or out, never to look at a socket.
@@ -152,7 +155,8 @@ mod tests {
 
     fn key(name: &'static str) -> Key {
         let company = CompanyId::from_uuid(uuid::Uuid::nil());
-        Key { company, https: false, authority: HeaderValue::from_static(name) }
+        let authority = HeaderValue::from_static(name);
+        Key { company, https: false, authority, peer: ([8, 8, 8, 8], 80).into() }
     }
 
     /// A connection, and the other end of it.

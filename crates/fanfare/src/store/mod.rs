@@ -25,8 +25,8 @@ use crate::metrics::Metrics;
 pub use crate::model::LaneKey;
 use crate::model::{
     Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
-    EndpointChange, EndpointId, EndpointList, Event, EventId, History, Journey, Page, Record,
-    Registered, SealedSecret, Timestamp,
+    EndpointChange, EndpointId, EndpointList, Event, EventId, History, Journey, Page, Purpose,
+    Record, Registered, Sealed, Timestamp,
 };
 pub use exchange::{
     Accepted, Admission, Claimed, Emit, Ended, Judged, Lane, Name, Place, Receipt, Recorded, Swept,
@@ -261,13 +261,14 @@ pub trait Upkeep: Send + Sync {
     /// that is broken.
     async fn check(&self) -> Result<Vec<String>>;
 
-    /// Sealed secrets of up to `limit` endpoints with ids above `after`, in the order of ids,
-    /// deleted endpoints included; behind each the secret before it, as long as that is kept.
+    /// What is sealed of up to `limit` endpoints with ids above `after`, in the order of ids,
+    /// deleted endpoints included: its secret, the one before it as long as that is kept, its
+    /// headers, its certificates.
     async fn secrets(
         &self,
         after: Option<EndpointId>,
         limit: u32,
-    ) -> Result<Vec<(CompanyId, EndpointId, SealedSecret)>>;
+    ) -> Result<Vec<(LaneKey, Purpose, Sealed)>>;
 
     /// Returns, with the reason, once the disk has lost a write that it had been asked to keep;
     /// otherwise never. The process must then end and start again from what is on disk.

@@ -4,7 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::filter::Filter;
-use crate::model::{Answer, Headers, Outcome, Subscription};
+use crate::model::{Answer, Headers, Outcome, Purpose, Subscription};
+
+/// What of an endpoint is sealed, by its column.
+pub(super) const SEALED: &[(&str, Purpose)] = &[
+    ("secret", Purpose::Secret),
+    ("previous_secret", Purpose::Secret),
+    ("headers", Purpose::Headers),
+    ("tls", Purpose::Tls),
+];
 
 /// Subscriptions, separated by spaces.
 pub(super) fn write_subscriptions(events: &[Subscription]) -> String {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::model::{
     Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
     EndpointId, Event, EventId, EventType, Flow, Headers, Health, History, Outcome, PreviousSecret,
-    Replay, ReplayId, SealedSecret, Shape, Timestamp, Timing,
+    Replay, ReplayId, Sealed, Shape, Timestamp, Timing,
 };
 use crate::store::postgres::error::corrupt;
 use crate::store::repeats::read_selection;
@@ -33,7 +33,7 @@ macro_rules! endpoint_columns {
          e.created_at as endpoint_created_at, e.updated_at as endpoint_updated_at, \
          e.previous_secret, e.previous_until, e.rate_limit, e.max_in_flight, e.ordering, \
          e.coalesce_ms, e.operational as endpoint_operational, e.failing_since, e.held_until, \
-         e.filter"
+         e.filter, e.headers as endpoint_headers, e.tls"
     };
 }
 
@@ -95,15 +95,17 @@ pub(super) fn endpoint(row: &Row) -> Result<Endpoint> {
     let events = events.iter().map(|text| text.parse().map_err(|_| corrupt("subscription")));
     let disabled_at: Option<i64> = get(row, "disabled_at")?;
     let reason: Option<String> = get(row, "disabled_reason")?;
-    let previous: Option<Vec<u8>> = get(row, "previous_secret")?;
+    let sealed = |column| get::<Option<Vec<u8>>>(row, column).map(|bytes| bytes.map(Sealed));
     let until = optional_time(row, "previous_until")?.unwrap_or_default();
     let disabled = |at| Disabled { at: Timestamp(at), reason: reason.unwrap_or_default() };
     Ok(Endpoint {
         id: EndpointId::from_uuid(get(row, "endpoint_id")?),
         company: CompanyId::from_uuid(get(row, "company_id")?),
         url: url.parse().map_err(|_| corrupt("URL"))?,
-        secret: SealedSecret(get(row, "secret")?),
-        previous: previous.map(|secret| PreviousSecret { secret: SealedSecret(secret), until }),
+        secret: Sealed(get(row, "secret")?),
+        previous: sealed("previous_secret")?.map(|secret| PreviousSecret { secret, until }),
+        headers: sealed("endpoint_headers")?,
+        tls: sealed("tls")?,
         events: events.collect::<Result<_>>()?,
         filter: read_filter(get(row, "filter")?).ok_or_else(|| corrupt("filter"))?,
         shape: shape(row, "endpoint_shape")?,

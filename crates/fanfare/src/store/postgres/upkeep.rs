@@ -5,11 +5,12 @@ use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::model::{CompanyId, EndpointId, SealedSecret, Timestamp, expired};
+use crate::model::{CompanyId, EndpointId, LaneKey, Purpose, Sealed, Timestamp, expired};
 use crate::store::postgres::ending::Doomed;
 use crate::store::postgres::rows::{get, unsigned};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Postgres, check, retention};
+use crate::store::rows::SEALED;
 use crate::store::{Ended, Place, Result, Swept, Upkeep};
 
 /// A write like any other: it needs a primary, room for its log, and a commit.
@@ -49,7 +50,7 @@ const FORGET: &str = "
     delete from known k using old where k.company_id = old.company_id and k.name = old.name";
 
 const SECRETS: &str = "
-    select company_id, id, secret, previous_secret from endpoints
+    select company_id, id, secret, previous_secret, headers, tls from endpoints
     where $1::uuid is null or id > $1
     order by id limit $2";
 
@@ -123,7 +124,7 @@ impl Upkeep for Postgres {
         &self,
         after: Option<EndpointId>,
         limit: u32,
-    ) -> Result<Vec<(CompanyId, EndpointId, SealedSecret)>> {
+    ) -> Result<Vec<(LaneKey, Purpose, Sealed)>> {
         let client = self.database.reader().await?;
         let statement = client.prepare_cached(SECRETS).await?;
         let after = after.map(EndpointId::uuid);
@@ -131,10 +132,11 @@ impl Upkeep for Postgres {
         let mut all = Vec::new();
         for row in &rows {
             let company = CompanyId::from_uuid(get(row, "company_id")?);
-            let endpoint = EndpointId::from_uuid(get(row, "id")?);
-            let both: [Option<Vec<u8>>; 2] = [get(row, "secret")?, get(row, "previous_secret")?];
-            let kept = both.into_iter().flatten().map(SealedSecret);
-            all.extend(kept.map(|sealed| (company, endpoint, sealed)));
+            let lane = LaneKey { company, endpoint: EndpointId::from_uuid(get(row, "id")?) };
+            for (column, purpose) in SEALED {
+                let sealed: Option<Vec<u8>> = get(row, column)?;
+                all.extend(sealed.map(|sealed| (lane, *purpose, Sealed(sealed))));
+            }
         }
         Ok(all)
     }

@@ -27,9 +27,10 @@ const COMPANY: &str = "
 const PUT: &str = "
     insert into endpoints (company_id, id, url, secret, previous_secret, previous_until, events,
         shape, max_retries, rate_limit, max_in_flight, ordering, coalesce_ms, operational,
-        disabled_at, disabled_reason, failing_since, held_until, created_at, updated_at, filter)
+        disabled_at, disabled_reason, failing_since, held_until, created_at, updated_at, filter,
+        headers, tls)
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-        ?20, ?21)
+        ?20, ?21, ?22, ?23)
     on conflict do update set url = excluded.url, secret = excluded.secret,
         previous_secret = excluded.previous_secret, previous_until = excluded.previous_until,
         events = excluded.events, shape = excluded.shape, max_retries = excluded.max_retries,
@@ -38,7 +39,7 @@ const PUT: &str = "
         operational = excluded.operational, disabled_at = excluded.disabled_at,
         disabled_reason = excluded.disabled_reason, failing_since = excluded.failing_since,
         held_until = excluded.held_until, updated_at = excluded.updated_at,
-        filter = excluded.filter";
+        filter = excluded.filter, headers = excluded.headers, tls = excluded.tls";
 
 const DISABLE: &str = "
     update endpoints set disabled_at = ?3, disabled_reason = ?4, updated_at = ?3
@@ -282,6 +283,8 @@ pub(super) fn put(tx: &mut Tx<'_>, endpoint: &Endpoint) -> rusqlite::Result<()> 
             endpoint.created_at.0,
             endpoint.updated_at.0,
             filter.as_ref().map(|filter| filter.as_str()),
+            endpoint.headers.as_ref().map(|sealed| &sealed.0),
+            endpoint.tls.as_ref().map(|sealed| &sealed.0),
         ],
     )?;
     Ok(())

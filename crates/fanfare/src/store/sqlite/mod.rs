@@ -42,6 +42,7 @@ const STATEMENTS: usize = 64;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../../migrations/sqlite/0001_init.sql"),
     include_str!("../../../../../migrations/sqlite/0002_flow.sql"),
+    include_str!("../../../../../migrations/sqlite/0003_guard.sql"),
 ];
 
 /// A store in one SQLite file.

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
-    EventId, EventType, Flow, Headers, Health, PreviousSecret, Replay, ReplayId, SealedSecret,
-    Shape, Timestamp, Timing,
+    EventId, EventType, Flow, Headers, Health, PreviousSecret, Replay, ReplayId, Sealed, Shape,
+    Timestamp, Timing,
 };
 use crate::store::repeats::read_selection;
 use crate::store::rows::{read_filter, read_outcome, read_subscriptions};
@@ -32,21 +32,24 @@ fn damaged(what: &'static str) -> rusqlite::Error {
 
 pub(super) const ENDPOINT: &str = "company_id, id, url, secret, events, shape, max_retries, \
     disabled_at, disabled_reason, created_at, updated_at, previous_secret, previous_until, \
-    rate_limit, max_in_flight, ordering, coalesce_ms, operational, failing_since, held_until, filter";
+    rate_limit, max_in_flight, ordering, coalesce_ms, operational, failing_since, held_until, \
+    filter, headers, tls";
 
 pub(super) fn endpoint(row: &Row<'_>) -> rusqlite::Result<Endpoint> {
     let url = row.get_ref(2)?.as_str()?;
     let disabled_at: Option<i64> = row.get(7)?;
     let reason: Option<String> = row.get(8)?;
-    let previous: Option<Vec<u8>> = row.get(11)?;
     let until = optional_time(row, 12)?.unwrap_or_default();
     let coalesce_ms: Option<u64> = row.get(16)?;
+    let sealed = |column| row.get::<_, Option<Vec<u8>>>(column).map(|bytes| bytes.map(Sealed));
     Ok(Endpoint {
         company: CompanyId::from_uuid(row.get(0)?),
         id: EndpointId::from_uuid(row.get(1)?),
         url: url.parse().map_err(|_| damaged("URL"))?,
-        secret: SealedSecret(row.get(3)?),
-        previous: previous.map(|secret| PreviousSecret { secret: SealedSecret(secret), until }),
+        secret: Sealed(row.get(3)?),
+        previous: sealed(11)?.map(|secret| PreviousSecret { secret, until }),
+        headers: sealed(21)?,
+        tls: sealed(22)?,
         events: read_subscriptions(row.get_ref(4)?.as_str()?)
             .ok_or_else(|| damaged("subscription"))?,
         filter: read_filter(row.get_ref(20)?.as_str_or_null()?).ok_or_else(|| damaged("filter"))?,

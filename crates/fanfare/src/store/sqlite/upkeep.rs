@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use crate::model::{CompanyId, DeliveryId, EndpointId, SealedSecret, Timestamp, expired};
+use crate::model::{
+    CompanyId, DeliveryId, EndpointId, LaneKey, Purpose, Sealed, Timestamp, expired,
+};
+use crate::store::rows::SEALED;
 use crate::store::sqlite::ending::{Doomed, Held, end};
 use crate::store::sqlite::{Sqlite, Tx, check, retention};
 use crate::store::{Ended, Place, Result, StoreError, Swept, Upkeep};
@@ -18,7 +21,7 @@ const TOUCH: &str = "
     on conflict do update set value = excluded.value";
 
 const SECRETS: &str = "
-    select company_id, id, secret, previous_secret from endpoints where id > ?1
+    select company_id, id, secret, previous_secret, headers, tls from endpoints where id > ?1
     order by id limit ?2";
 
 const BURIED: &str = "
@@ -132,21 +135,19 @@ impl Upkeep for Sqlite {
         &self,
         after: Option<EndpointId>,
         limit: u32,
-    ) -> Result<Vec<(CompanyId, EndpointId, SealedSecret)>> {
+    ) -> Result<Vec<(LaneKey, Purpose, Sealed)>> {
         let after = after.map_or(Uuid::nil(), EndpointId::uuid);
         self.read(move |db| {
             let mut statement = db.prepare_cached(SECRETS)?;
-            let secrets = statement.query_map(params![after, limit], |row| {
-                let company = CompanyId::from_uuid(row.get(0)?);
-                let endpoint = EndpointId::from_uuid(row.get(1)?);
-                let both: [Option<Vec<u8>>; 2] = [row.get(2)?, row.get(3)?];
-                Ok((company, endpoint, both))
-            })?;
+            let mut rows = statement.query(params![after, limit])?;
             let mut all = Vec::new();
-            for secrets in secrets {
-                let (company, endpoint, both) = secrets?;
-                let kept = both.into_iter().flatten().map(SealedSecret);
-                all.extend(kept.map(|sealed| (company, endpoint, sealed)));
+            while let Some(row) = rows.next()? {
+                let company = CompanyId::from_uuid(row.get("company_id")?);
+                let lane = LaneKey { company, endpoint: EndpointId::from_uuid(row.get("id")?) };
+                for (column, purpose) in SEALED {
+                    let sealed: Option<Vec<u8>> = row.get(*column)?;
+                    all.extend(sealed.map(|sealed| (lane, *purpose, Sealed(sealed))));
+                }
             }
             Ok(all)
         })

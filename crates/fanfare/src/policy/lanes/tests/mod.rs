@@ -12,9 +12,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{
-    Address, CompanyId, Disabled, Event, EventId, Flow, Health, SealedSecret, Shape,
-};
+use crate::model::{Address, CompanyId, Disabled, Event, EventId, Flow, Health, Sealed, Shape};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -50,8 +48,10 @@ fn endpoint(key: LaneKey) -> Endpoint {
         id: key.endpoint,
         company: key.company,
         url: URL.clone(),
-        secret: SealedSecret(Vec::new()),
+        secret: Sealed(Vec::new()),
         previous: None,
+        headers: None,
+        tls: None,
         filter: None,
         events: Vec::new(),
         shape: Shape::default(),
