@@ -218,6 +218,7 @@ pub(crate) fn request(url: &str) -> Request {
         url: Url::parse(url).unwrap(),
         headers,
         body: Bytes::from_static(b"{\"n\":1}"),
+        identity: None,
     }
 }
 
