@@ -276,3 +276,17 @@ async fn until_tried(shop: &Webhooks, webhook: &fanfare::EndpointId) -> Delivery
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_no_is_told_also_when_it_comes_while_a_large_body_is_being_sent() {
+    let ours = Authority::new("ours");
+    let shows = ours.issue("127.0.0.1", 2999);
+    let server = server(&shows, Asks::ForOneOf(&ours), &rustls::version::TLS13).await;
+    let transport = HttpTransport::new(policy(&[server.port]), PATIENT);
+    let body = bytes::Bytes::from(vec![b'1'; 4 << 20]);
+    for _ in 0..20 {
+        let request = Request { body: body.clone(), ..asking(&server, Some(&trusting(&ours))) };
+        let told = reason(transport.send(request).await.outcome);
+        assert!(told.starts_with("tls: client_certificate_required: "), "{told}");
+    }
+}
