@@ -95,12 +95,19 @@ impl World {
             change.taken_from = Some((present.headers.clone(), present.tls.clone()));
         }
         if let Some(headers) = &own.headers {
-            let headers = headers.clone().over(&self.open_headers(present)?)?;
-            change.headers = Some(self.seal_headers(lane, headers)?);
+            let known = self.open_headers(present)?;
+            let headers = headers.clone().over(&known)?;
+            // Sealed anew it would look like a change.
+            let same = headers == known;
+            let sealed = || self.seal_headers(lane, headers);
+            change.headers = Some(if same { present.headers.clone() } else { sealed()? });
         }
         if let Some(tls) = &own.tls {
-            let tls = tls.clone().over(&self.open_tls(present)?)?;
-            change.tls = Some(self.seal_tls(lane, &tls)?);
+            let known = self.open_tls(present)?;
+            let tls = tidied(&tls.clone().over(&known)?)?;
+            let same = tls == known;
+            let sealed = || self.seal_tls(lane, &tls);
+            change.tls = Some(if same { present.tls.clone() } else { sealed()? });
         }
         Ok(change)
     }
