@@ -93,6 +93,9 @@ impl Settings {
                 allow_http: values.required("allow_http", value::on_off)?,
                 allow_networks: values.optional("allow_networks", value::list)?.unwrap_or_default(),
                 allow_hosts: values.optional("allow_hosts", value::list)?.unwrap_or_default(),
+                nat64_prefix: values.optional("nat64_prefix", str::parse)?,
+                egress_proxy: values.optional("egress_proxy", str::parse)?,
+                own_sockets: Vec::new(),
             },
             rules: Rules {
                 retry: RetryPolicy { delays: values.required("retry_schedule", value::durations)? },

@@ -12,6 +12,7 @@ mod flights;
 mod health;
 mod hear;
 mod manage;
+mod refusals;
 mod replay;
 mod rotate;
 mod secrets;
@@ -35,6 +36,7 @@ use crate::send::{GuardPolicy, Transport};
 use crate::store::Store;
 use filters::Filters;
 use flights::Flights;
+use refusals::Refusals;
 use secrets::Secrets;
 
 pub use asked::{
@@ -120,6 +122,7 @@ struct World {
     secrets: Secrets,
     filters: Filters,
     flights: Flights,
+    refusals: Refusals,
     /// Whose turn it is. Held for the time of a decision, never across a wait.
     lanes: Mutex<Lanes>,
     /// Rung when a lane may want something from the store before the dispatcher planned to look.
@@ -181,6 +184,7 @@ impl Engine {
             secrets: Secrets::default(),
             filters: Filters::default(),
             flights: Flights::default(),
+            refusals: Refusals::default(),
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),
