@@ -91,12 +91,17 @@ const NO_PROXY: &str = "the egress proxy did not answer as a proxy does";
 
 /// Does an answer with this head grant the tunnel?
 fn judge(answer: &[u8]) -> Result<(), &'static str> {
-    let status = answer.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(1..5));
-    match status {
-        Some([b' ', b'2', _, _]) => Ok(()),
-        Some(b" 407") => Err("the egress proxy asks for credentials, which are not supported"),
-        Some(b" 502" | b" 503" | b" 504") => Err("the egress proxy could not reach the endpoint"),
-        Some([b' ', b'3'..=b'5', _, _]) => Err("the egress proxy refused the connection"),
+    let status = match answer.strip_prefix(b"HTTP/1.") {
+        Some([_, b' ', status @ ..]) => {
+            status.get(..3).and_then(|status| str::from_utf8(status).ok())
+        }
+        _ => None,
+    };
+    match status.and_then(|status| status.parse().ok()) {
+        Some(200..=299_u16) => Ok(()),
+        Some(407) => Err("the egress proxy asks for credentials, which are not supported"),
+        Some(502..=504) => Err("the egress proxy could not reach the endpoint"),
+        Some(300..=599) => Err("the egress proxy refused the connection"),
         _ => Err(NO_PROXY),
     }
 }

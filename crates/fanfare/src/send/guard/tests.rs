@@ -130,7 +130,7 @@ const HOSTILE: &[(&str, &[&str])] = &[
             "http://8.8.2056/",
         ],
     ),
-    ("single_label", &["http://shop/", "http://metadata/", "http://intranet:8080/"]),
+    ("single_label", &["http://shop/", "http://metadata/", "http://wiki:8080/"]),
     (
         "local_name",
         &[
@@ -142,6 +142,8 @@ const HOSTILE: &[(&str, &[&str])] = &[
             "http://router.lan/",
             "http://nas.home.arpa/",
             "http://abc.onion/",
+            "http://intranet:8080/",
+            "http://wiki.corp/",
         ],
     ),
     ("trailing_dot", &["http://localhost./", "http://example.com./"]),

@@ -161,7 +161,6 @@ mod tests {
         };
         assert_eq!(found("postgres://u:p@db.example/d"), ["db.example 5432"]);
         assert_eq!(found("postgres://a:6000,b:6001/d"), ["a 6000", "b 6001"]);
-        assert_eq!(found("postgres://a,b/d?port=6000"), ["a 6000", "b 6000"]);
         assert_eq!(found("postgres://a:6000/d?hostaddr=10.0.0.1"), ["a 6000", "10.0.0.1 6000"]);
         assert!(found("postgres:///d?host=/run/postgresql").is_empty());
     }
