@@ -26,6 +26,9 @@ pub(super) fn judge(domain: &str) -> Result<(), Refusal> {
     if domain.ends_with('.') {
         return Err(Refusal::TrailingDot);
     }
+    if domain.split('.').any(str::is_empty) {
+        return Err(Refusal::Malformed);
+    }
     if LOCAL.iter().any(|local| is_or_ends_in(domain, local)) {
         return Err(Refusal::LocalName);
     }

@@ -81,6 +81,8 @@ const HOSTILE: &[(&str, &[&str])] = &[
             "https://[::1",
             "https://[::1%25eth0]/",
             "https://a.io:99999/",
+            "https://a..io/",
+            "https://.a.io/",
         ],
     ),
     (
