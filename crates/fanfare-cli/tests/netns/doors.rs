@@ -102,15 +102,19 @@ impl House {
                 refused += 1;
             }
         }
-        // Nothing was changed on the way.
-        for (id, list) in [(native, "endpoints"), (configuration, "endpoints")] {
-            let path = self.native(&format!("{list}/{id}"));
-            let shown = client.send(Method::GET, &path, "").await.expect("an answer").1;
-            assert_eq!(shown["url"], json!(good), "{shown}");
-            let deleted = client.send(Method::DELETE, &path, "").await.expect("an answer");
-            assert_eq!(deleted.0, 204, "{}", deleted.1);
+        for id in [native, configuration] {
+            self.expect_unchanged(&mut client, &id, &good).await;
         }
         refused
+    }
+
+    /// The endpoint is as it was registered; and goes, so that it hears of nothing that follows.
+    async fn expect_unchanged(&self, client: &mut Client, id: &str, url: &str) {
+        let path = self.native(&format!("endpoints/{id}"));
+        let shown = client.send(Method::GET, &path, "").await.expect("an answer").1;
+        assert_eq!(shown["url"], json!(url), "{shown}");
+        let deleted = client.send(Method::DELETE, &path, "").await.expect("an answer");
+        assert_eq!(deleted.0, 204, "{}", deleted.1);
     }
 
     /// Names are taken, and refused once they are resolved.
