@@ -79,21 +79,18 @@ impl Settings {
         let grace = values.optional("grace", duration)?;
         let retention = values.required("retention", value::some_duration)?;
         let payload_retention = values.optional("payload_retention", value::some_duration)?;
+        let guard = guard(values)?;
         Ok(Settings {
             listen: values.required("listen", value::address)?,
             database_url: database_url.unwrap_or_else(|| format!("sqlite:{data_dir}/fanfare.db")),
             data_dir: PathBuf::from(data_dir),
             jwt_secret: values.optional("jwt_secret", text)?,
-            jwks: values.optional("jwks", jwks)?,
+            jwks: values.optional("jwks", |text| jwks(text, &guard))?,
             jwt_issuer: values.optional("jwt_issuer", text)?,
             jwt_audience: values.optional("jwt_audience", text)?,
             encryption_key: values.optional("encryption_key", value::key)?,
             public_url: values.optional("public_url", value::base_url)?,
-            guard: GuardPolicy {
-                allow_http: values.required("allow_http", value::on_off)?,
-                allow_networks: values.optional("allow_networks", value::list)?.unwrap_or_default(),
-                allow_hosts: values.optional("allow_hosts", value::list)?.unwrap_or_default(),
-            },
+            guard,
             rules: Rules {
                 retry: RetryPolicy { delays: values.required("retry_schedule", value::durations)? },
                 request_timeout,
@@ -108,6 +105,18 @@ impl Settings {
             log_format: values.required("log_format", value::log_format)?,
         })
     }
+}
+
+/// What deliveries may reach. Our own sockets are not known yet.
+fn guard(values: &Values) -> Result<GuardPolicy> {
+    Ok(GuardPolicy {
+        allow_http: values.required("allow_http", value::on_off)?,
+        allow_networks: values.optional("allow_networks", value::list)?.unwrap_or_default(),
+        allow_hosts: values.optional("allow_hosts", value::list)?.unwrap_or_default(),
+        nat64_prefix: values.optional("nat64_prefix", str::parse)?,
+        egress_proxy: values.optional("egress_proxy", str::parse)?,
+        ..GuardPolicy::default()
+    })
 }
 
 /// How long keys are kept: an event that is still there must be known.
@@ -139,8 +148,14 @@ fn text(given: &str) -> std::result::Result<String, String> {
     Ok(given.to_owned())
 }
 
-fn jwks(given: &str) -> std::result::Result<JwksSource, String> {
-    given.parse().map_err(|error: fanfare_server::auth::SettingError| error.reason)
+/// A key set is fetched past the guard like everything else; what it would refuse for ever is said
+/// at the start.
+fn jwks(given: &str, guard: &GuardPolicy) -> std::result::Result<JwksSource, String> {
+    let source = given.parse().map_err(|error: fanfare_server::auth::SettingError| error.reason)?;
+    if let JwksSource::Url(_) = source {
+        guard.parse_url(given).map_err(|refusal| refusal.to_string())?;
+    }
+    Ok(source)
 }
 
 fn log_filter(given: &str) -> std::result::Result<String, String> {

@@ -36,14 +36,30 @@ impl Options {
     }
 }
 
+/// Has the guard refuse the sockets that the engine itself uses: its database's and its proxy's, as
+/// their names resolve now. Where one does not, whoever connects to it will say so.
+async fn add_own_sockets(options: &mut Options) {
+    for (host, port) in store::hosts(&options.database_url) {
+        if let Ok(found) = tokio::net::lookup_host((host, port)).await {
+            options.guard.own_sockets.extend(found);
+        }
+    }
+    if let Some(proxy) = &options.guard.egress_proxy
+        && let Ok(found) = proxy.addresses().await
+    {
+        options.guard.own_sockets.extend(found);
+    }
+}
+
 impl Engine {
     /// Opens the store and makes an engine on it, which [`Engine::start`] then starts.
     ///
     /// # Errors
     /// [`Error::Setup`] when another process has the store, [`Error::WrongKey`] when it was made with
     /// another key.
-    pub async fn open(options: Options) -> Result<Engine> {
+    pub async fn open(mut options: Options) -> Result<Engine> {
         let metrics = Metrics::default();
+        add_own_sockets(&mut options).await;
         let store = store::open(&options.database_url, metrics.clone()).await?;
         let timeout = options.rules.request_timeout;
         let transport = HttpTransport::new(options.guard.clone(), timeout);

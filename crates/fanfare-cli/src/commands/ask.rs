@@ -128,6 +128,7 @@ fn reaching(url: &Url) -> Result<GuardPolicy> {
         allow_http: true,
         allow_networks: vec![network("0.0.0.0")?, network("[::]")?],
         allow_hosts: named.into_iter().collect(),
+        ..GuardPolicy::default()
     })
 }
 

@@ -101,7 +101,7 @@ async fn plan(dir: &std::path::Path, receiver: &Receiver, keys: Keys) -> Result<
             guard: GuardPolicy {
                 allow_http: true,
                 allow_networks: vec![only_the_receiver.parse().map_err(Failure::Failed)?],
-                allow_hosts: Vec::new(),
+                ..GuardPolicy::default()
             },
             rules,
         },

@@ -81,6 +81,20 @@ pub(crate) const TABLE: &[Setting] = &[
     ),
     setting("allow_http", Value("false"), ON_OFF, "Accept `http://` endpoints"),
     setting(
+        "nat64_prefix",
+        Words("none"),
+        "PREFIX",
+        "Prefix behind which this network translates IPv6 to IPv4 (`64:ff9b::/96`, or one of its \
+         own, which is to be named): addresses behind it are judged by the IPv4 address in them",
+    ),
+    setting(
+        "egress_proxy",
+        Words("none"),
+        "URL",
+        "Proxy for all outgoing requests (`http://proxy:3128`): names are resolved and judged here \
+         as always, and the proxy is asked for a tunnel (CONNECT) to the judged address",
+    ),
+    setting(
         "retry_schedule",
         Value("30s,5m,1h,8h,27h"),
         "DURATIONS",

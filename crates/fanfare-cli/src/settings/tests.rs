@@ -108,6 +108,8 @@ fn a_bad_value_is_refused_by_the_name_it_was_given_under() {
         ("allow_networks", "10.0.0.0/8,"),
         ("allow_hosts", "*"),
         ("allow_http", "yes"),
+        ("nat64_prefix", "64:ff9b::/95"),
+        ("egress_proxy", "https://proxy:3128"),
         ("retry_schedule", "1s,,2s"),
         ("request_timeout", "0s"),
         ("grace", "soon"),

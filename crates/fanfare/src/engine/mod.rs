@@ -13,6 +13,7 @@ mod health;
 mod hear;
 mod manage;
 mod own;
+mod refusals;
 mod replay;
 mod rotate;
 mod secrets;
@@ -36,6 +37,7 @@ use crate::send::{GuardPolicy, Transport};
 use crate::store::Store;
 use filters::Filters;
 use flights::Flights;
+use refusals::Refusals;
 use secrets::Secrets;
 
 pub use asked::{
@@ -122,6 +124,7 @@ struct World {
     secrets: Secrets,
     filters: Filters,
     flights: Flights,
+    refusals: Refusals,
     /// Whose turn it is. Held for the time of a decision, never across a wait.
     lanes: Mutex<Lanes>,
     /// Rung when a lane may want something from the store before the dispatcher planned to look.
@@ -183,6 +186,7 @@ impl Engine {
             secrets: Secrets::default(),
             filters: Filters::default(),
             flights: Flights::default(),
+            refusals: Refusals::default(),
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),

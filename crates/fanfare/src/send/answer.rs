@@ -75,6 +75,10 @@ impl Progress {
         if matches!(end, Err(End::Deadline(_))) {
             self.flawed("the body was cut at the deadline");
         }
+        let refusal = match &end {
+            Err(End::Failed(Failure::Refused(refusal))) => Some(*refusal),
+            _ => None,
+        };
         let outcome = match (self.answer, end) {
             (Some(answer), _) => Outcome::Answered(Answer { body: self.kept.into(), ..answer }),
             (None, Err(End::Failed(failure))) => Outcome::NoAnswer { reason: failure.to_string() },
@@ -83,7 +87,7 @@ impl Progress {
             }
             (None, Ok(())) => Outcome::NoAnswer { reason: "protocol: no answer came".to_owned() },
         };
-        Sent { outcome, timing: self.timing }
+        Sent { outcome, timing: self.timing, refusal }
     }
 
     fn flawed(&mut self, flaw: &str) -> bool {

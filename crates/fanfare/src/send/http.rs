@@ -25,7 +25,8 @@ use crate::send::sweep::Sweeper;
 use crate::send::{Request, Sent, Transport};
 
 /// The transport for the real network: guarded, pooled, one deadline for each attempt. It follows
-/// no redirects, keeps no cookies, unpacks no bodies, and looks at no proxy settings.
+/// no redirects, keeps no cookies, unpacks no bodies, and looks at no proxy settings of the
+/// environment.
 pub struct HttpTransport {
     connector: Connector,
     pool: Arc<Pool>,
@@ -45,6 +46,12 @@ impl HttpTransport {
             timeout,
             body_bytes_max: BODY_BYTES_MAX,
         }
+    }
+
+    /// The same over a connector that is given.
+    #[cfg(test)]
+    pub(super) fn over(connector: Connector, timeout: Duration) -> Self {
+        HttpTransport { connector, ..HttpTransport::new(GuardPolicy::default(), timeout) }
     }
 
     /// Reads bodies up to this length instead of 64 KiB.

@@ -10,6 +10,7 @@ mod identity;
 mod link;
 mod own;
 mod pool;
+mod proxy;
 mod request;
 mod resolve;
 mod sweep;
@@ -26,11 +27,13 @@ use url::Url;
 
 use crate::model::{CompanyId, Outcome, Timing};
 
+use self::failure::Failure;
 pub use self::http::HttpTransport;
 pub use body::body;
-pub use guard::GuardPolicy;
+pub use guard::{GuardPolicy, Refusal};
 pub use identity::{Identity, OWN_TLS_BYTES_MAX, tidied};
 pub use own::{Own, own_headers};
+pub use proxy::EgressProxy;
 pub use request::{request, shown};
 
 /// One request, ready to go.
@@ -57,12 +60,22 @@ pub struct Sent {
     pub outcome: Outcome,
     /// Where its time went; the queue before it is not the network's to know.
     pub timing: Timing,
+    /// The rule of the guard that ended it, for the operator. The outcome says so too.
+    pub refusal: Option<Refusal>,
 }
 
 impl From<Outcome> for Sent {
     /// An outcome that nobody timed.
     fn from(outcome: Outcome) -> Self {
-        Sent { outcome, timing: Timing::default() }
+        Sent { outcome, timing: Timing::default(), refusal: None }
+    }
+}
+
+impl From<Refusal> for Sent {
+    /// What was refused before anything was sent.
+    fn from(refusal: Refusal) -> Self {
+        let reason = Failure::Refused(refusal).to_string();
+        Sent { refusal: Some(refusal), ..Outcome::NoAnswer { reason }.into() }
     }
 }
 

@@ -315,6 +315,17 @@ pub async fn open(url: &str, metrics: Metrics) -> Result<Arc<dyn Store>> {
     Err(unknown_url(url))
 }
 
+/// Where the database listens that this URL names; nowhere for the embedded store, or for a URL that
+/// [`open`] refuses.
+pub fn hosts(url: &str) -> Vec<(String, u16)> {
+    #[cfg(feature = "postgres")]
+    if is_postgres(url) {
+        return postgres::hosts(url);
+    }
+    let _embedded = url;
+    Vec::new()
+}
+
 /// Opens a store to look at it, also while another process serves it.
 pub async fn open_read_only(url: &str) -> Result<Arc<dyn Store>> {
     if let Some(path) = url.strip_prefix("sqlite:") {
