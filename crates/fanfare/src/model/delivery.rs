@@ -128,7 +128,7 @@ pub enum Outcome {
     /// No answer: refused, reset, timed out, or not allowed by the guard.
     NoAnswer {
         /// One line for the person who reads the history. Starts with a stable word:
-        /// `timeout: …`, `connect: …`, `refused: …`, `dns: …`, `tls: …`, `protocol: …`.
+        /// `timeout: …`, `connect: …`, `refused: …`, `dns: …`, `tls: …`, `protocol: …`, `budget: …`.
         reason: String,
     },
 }

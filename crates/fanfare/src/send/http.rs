@@ -1,7 +1,5 @@
-//! Requests over HTTP/1.1 on connections that are used again.
+//! Requests over HTTP/1.1 and HTTP/2 on connections that are used again.
 
-use std::error::Error as _;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +8,15 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
-use http_body_util::Full;
 use tokio::time::timeout;
 use url::{Position, Url};
 
 use crate::metrics::Stopwatch;
-use crate::send::answer::{BODY_BYTES_MAX, End, Progress};
+use crate::send::answer::{BODY_BYTES_MAX, End, Progress, Stage};
 use crate::send::connect::Connector;
-use crate::send::failure::{Failure, describe};
+use crate::send::failure::Failure;
 use crate::send::guard::GuardPolicy;
-use crate::send::link::Link;
+use crate::send::link::{Broken, Link};
 use crate::send::pool::{Key, Pool};
 use crate::send::sweep::Sweeper;
 use crate::send::{Request, Sent, Transport};
@@ -36,7 +33,7 @@ pub struct HttpTransport {
 
 impl HttpTransport {
     /// A transport that reaches what `policy` allows and gives each attempt `timeout`, from name
-    /// resolution to the last byte. Opens nothing and reads nothing until it is first used.
+    /// resolution to the last byte; within that, 5 s to connect, 5 s for TLS, 5 s for the body. Opens nothing and reads nothing until it is first used.
     pub fn new(policy: GuardPolicy, timeout: Duration) -> Self {
         HttpTransport {
             connector: Connector::new(policy),
@@ -66,13 +63,13 @@ impl HttpTransport {
         });
         if let Some((key, link)) = kept {
             match self.exchange(key, link, request.clone(), progress).await {
-                // It was closed while it lay idle. The receiver said nothing, so it is asked anew.
-                Err(Broken { heard: false, .. }) => progress.stage = "connecting",
+                // It was closed while it lay idle. The receiver heard nothing, so it is asked anew.
+                Err(Broken { unheard: true, .. }) => progress.stage = Stage::Opening,
                 done => return done.map_err(|broken| broken.failure),
             }
         }
         let (wire, peer) = self.connector.open(&url, addresses, &mut progress.timing).await?;
-        let link = Link::new(wire).await.map_err(|error| broken(&error))?;
+        let link = Link::new(wire).await?;
         self.exchange(key(peer), link, request, progress).await.map_err(|broken| broken.failure)
     }
 
@@ -80,15 +77,12 @@ impl HttpTransport {
         &self,
         key: Key,
         mut link: Box<Link>,
-        request: http::Request<Full<Bytes>>,
+        request: http::Request<Bytes>,
         progress: &mut Progress,
     ) -> Result<(), Broken> {
-        progress.stage = "waiting for the answer";
+        progress.stage = Stage::Asking;
         let since = Stopwatch::start();
-        let (head, body) = match link.send(request).await {
-            Ok(answer) => answer.into_parts(),
-            Err(error) => return Err(Broken { heard: link.heard(), failure: broken(&error) }),
-        };
+        let (head, body) = link.send(request, progress.body_bytes_max).await?;
         progress.head(&head, since);
         if progress.body(&mut link, body).await {
             self.pool.keep(key, link);
@@ -104,17 +98,10 @@ impl Transport for HttpTransport {
         let mut progress = Progress::new(self.body_bytes_max);
         let end = match timeout(self.timeout, self.attempt(request, &mut progress)).await {
             Ok(done) => done.map_err(End::Failed),
-            Err(_) => Err(End::Deadline(format!("{:?}", self.timeout))),
+            Err(_) => Err(End::Deadline(self.timeout)),
         };
         progress.sent(end)
     }
-}
-
-/// An exchange without an answer.
-struct Broken {
-    /// Whether any of an answer had come.
-    heard: bool,
-    failure: Failure,
 }
 
 /// Where the request goes, and its form on the wire: `host` is added, the length is the
@@ -122,8 +109,8 @@ struct Broken {
 fn on_wire(
     request: Request,
     authority: HeaderValue,
-) -> Result<(Url, http::Request<Full<Bytes>>), Failure> {
-    let mut sent = http::Request::new(Full::new(request.body));
+) -> Result<(Url, http::Request<Bytes>), Failure> {
+    let mut sent = http::Request::new(request.body);
     *sent.method_mut() = request.method;
     *sent.uri_mut() = target(&request.url)?;
     *sent.headers_mut() = request.headers;
@@ -146,18 +133,6 @@ fn target(url: &Url) -> Result<Uri, Failure> {
 
 fn unsendable() -> Failure {
     Failure::Protocol("the URL has no form that HTTP can carry".into())
-}
-
-/// Why hyper gave up.
-fn broken(error: &hyper::Error) -> Failure {
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    Failure::Protocol(match io {
-        Some(io) => format!("{} before the answer was complete", describe(io)).into(),
-        None if error.is_incomplete_message() || error.is_canceled() => {
-            "connection closed before the answer was complete".into()
-        }
-        None => error.to_string().into(),
-    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod failure;
 pub mod guard;
 mod http;
 mod link;
+mod meter;
 mod pool;
 mod request;
 mod resolve;

@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use crate::send::failure::{Failure, describe};
+use crate::send::wire::H2;
 
 /// The client's side of TLS. The roots are read when they are first needed, so that a process
 /// that never needs them does not keep them.
@@ -62,7 +63,7 @@ fn connector(roots: RootCertStore) -> Result<TlsConnector, Failure> {
         .map_err(|error| Failure::Tls(Cow::Owned(error.to_string())))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
@@ -150,7 +151,7 @@ mod tests {
     async fn a_certificate_is_accepted_or_the_exact_reason_given() {
         let authority = Authority::new("ours");
         for (certificate, said) in [
-            (authority.issue("shop.example", 2999), "http/1.1"),
+            (authority.issue("shop.example", 2999), "h2"),
             (authority.issue("shop.example", 2001), "tls: certificate_expired: "),
             (authority.issue("other.example", 2999), "tls: name_mismatch: "),
             (Authority::new("theirs").issue("shop.example", 2999), "tls: unknown_issuer: "),
