@@ -13,6 +13,7 @@ use crate::model::Timing;
 use crate::send::failure::{Failure, describe};
 use crate::send::guard::{GuardPolicy, Refusal};
 use crate::send::resolve::Names;
+use crate::send::socket::Socket;
 use crate::send::timed::timed;
 use crate::send::tls::Tls;
 use crate::send::wire::Wire;
@@ -84,6 +85,7 @@ impl Connector {
     ) -> Result<(Wire, SocketAddr), Failure> {
         let connecting = timed(&mut took.connect, first_to_connect(addresses));
         let (socket, peer) = within(CONNECT_MAX, CONNECTING, connecting).await?;
+        let socket = Socket::new(socket);
         if url.scheme() == "https" {
             let host = url.host().ok_or(Refusal::NoHost)?;
             let shaking = timed(&mut took.tls, self.tls.wrap(&host, socket));

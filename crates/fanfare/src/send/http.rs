@@ -136,10 +136,13 @@ fn unsendable() -> Failure {
 }
 
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod tests {
     use http::{HeaderMap, Method};
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
     use crate::model::{CompanyId, Outcome};
@@ -167,7 +170,8 @@ mod tests {
     #[tokio::test]
     async fn a_tls_session_is_timed_when_it_is_made_and_costs_nothing_when_it_is_kept() {
         let authority = Authority::new("ours");
-        let acceptor = Authority::acceptor(authority.issue("127.0.0.1", 2999));
+        let server = Authority::server(&[b"http/1.1"], authority.issue("127.0.0.1", 2999));
+        let acceptor = TlsAcceptor::from(Arc::new(server));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let serve = async move {

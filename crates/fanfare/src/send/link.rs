@@ -79,9 +79,7 @@ impl Link {
                 let answer = talk.send(request.map(Full::new)).await;
                 answer.map(|answer| answer.map(Body::Http1))
             }
-            Talk::Http2(talk) => {
-                talk.send(request).await.map(|answer| answer.map(Body::Http2))
-            }
+            Talk::Http2(talk) => talk.send(request).await.map(|answer| answer.map(Body::Http2)),
         };
         self.meter.allow(body_bytes_max.saturating_add(HEAD_BYTES_MAX));
         answer.map(http::Response::into_parts)
@@ -123,10 +121,7 @@ impl Body {
 }
 
 /// An answer in the making, unless it has cost too much.
-fn within_budget<T>(
-    answer: Poll<Result<T, Failure>>,
-    meter: &Meter,
-) -> Poll<Result<T, Failure>> {
+fn within_budget<T>(answer: Poll<Result<T, Failure>>, meter: &Meter) -> Poll<Result<T, Failure>> {
     if meter.interims() > INTERIMS_MAX {
         let flood = "more than 8 interim answers came before the answer";
         return Poll::Ready(Err(Failure::Budget(flood)));

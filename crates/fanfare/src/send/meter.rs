@@ -8,8 +8,10 @@ use std::task::Context;
 /// unfolds to is looked at before there is more of it.
 const GULP_BYTES: usize = 16 * 1024;
 
+/// What may come while nothing is asked for yet: a TLS handshake, with a long chain of certificates.
+const OPENING_BYTES_MAX: usize = 128 * 1024;
+
 /// The allowance of a connection. One task at a time uses it; the atomics only let it be shared.
-#[derive(Default)]
 pub(super) struct Meter {
     /// Bytes that may still be read; the read that uses up the last of them may bring more.
     left: AtomicUsize,
@@ -30,6 +32,19 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    pub(super) fn new() -> Self {
+        Meter {
+            left: AtomicUsize::new(OPENING_BYTES_MAX),
+            gulp: AtomicUsize::new(OPENING_BYTES_MAX),
+            starved: AtomicBool::default(),
+            asked: AtomicBool::default(),
+            heard: AtomicBool::default(),
+            interims: AtomicUsize::default(),
+            looking: AtomicBool::default(),
+            disturbed: AtomicBool::default(),
+        }
+    }
+
     /// A request begins.
     pub(super) fn begin(&self) {
         self.asked.store(false, Relaxed);
@@ -97,19 +112,23 @@ impl Meter {
     pub(super) fn took(&self, bytes: usize) {
         self.left.store(self.left.load(Relaxed).saturating_sub(bytes), Relaxed);
         self.gulp.store(self.gulp.load(Relaxed).saturating_sub(bytes), Relaxed);
+    }
+
+    /// For who listens: something was said.
+    pub(super) fn said(&self) {
         if self.asked.load(Relaxed) {
             self.heard.store(true, Relaxed);
         }
     }
 
-    /// For who reads: nothing came. Should it look closely, and what did it see?
-    pub(super) fn came_to_nothing(&self, waiting: impl FnOnce() -> bool) {
+    /// For who listens: nothing was said. Should it look closely, and what did it see?
+    pub(super) fn silent(&self, waiting: impl FnOnce() -> bool) {
         if self.looking.load(Relaxed) && waiting() {
             self.disturbed.store(true, Relaxed);
         }
     }
 
-    /// For who writes.
+    /// For who asks.
     pub(super) fn wrote(&self) {
         self.asked.store(true, Relaxed);
     }

@@ -11,6 +11,7 @@ mod meter;
 mod pool;
 mod request;
 mod resolve;
+mod socket;
 mod sweep;
 mod timed;
 mod tls;

@@ -151,6 +151,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::*;
+    use crate::send::socket::Socket;
     use crate::send::wire::Wire;
 
     fn key(name: &'static str) -> Key {
@@ -165,7 +166,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let connecting = TcpSocket::new_v4().unwrap().connect(address);
         let (ours, theirs) = tokio::join!(connecting, listener.accept());
-        (Link::new(Wire::plain(ours.unwrap())).await.ok().unwrap(), theirs.unwrap().0)
+        (Link::new(Wire::plain(Socket::new(ours.unwrap()))).await.unwrap(), theirs.unwrap().0)
     }
 
     fn links(pool: &Pool) -> usize {

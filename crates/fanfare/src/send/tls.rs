@@ -10,13 +10,13 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use crate::send::failure::{Failure, describe};
+use crate::send::socket::Socket;
 use crate::send::wire::H2;
 
 /// The client's side of TLS. The roots are read when they are first needed, so that a process
@@ -31,8 +31,8 @@ impl Tls {
     pub(super) async fn wrap(
         &self,
         host: &Host<&str>,
-        socket: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Failure> {
+        socket: Socket,
+    ) -> Result<TlsStream<Socket>, Failure> {
         let name = match *host {
             Host::Domain(domain) => ServerName::try_from(domain.to_owned())
                 .map_err(|_| Failure::Tls(Cow::Borrowed("bad_name: no certificate can hold it")))?,
@@ -118,7 +118,7 @@ fn certificate_reason(why: &CertificateError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::authority::{Authority, Certificate};
     use super::*;
@@ -135,7 +135,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = async {
             let socket = TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
-            match tls.wrap(&Host::Domain("shop.example"), socket).await {
+            match tls.wrap(&Host::Domain("shop.example"), Socket::new(socket)).await {
                 Ok(session) => {
                     let protocol = session.get_ref().1.alpn_protocol().unwrap_or_default();
                     String::from_utf8_lossy(protocol).into_owned()

@@ -1,39 +1,38 @@
 //! An open connection, in the clear or inside TLS.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::send::meter::Meter;
+use crate::send::socket::Socket;
 
 /// The name by which TLS agrees on HTTP/2.
 pub(super) const H2: &[u8] = b"h2";
 
-/// A connection whose other side can say no more than its meter allows.
+/// A connection, in the clear or inside TLS, that remembers whether the other side has said
+/// anything.
 pub(super) struct Wire {
     stream: Stream,
     meter: Arc<Meter>,
 }
 
 enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Wire {
-    pub(super) fn plain(socket: TcpStream) -> Self {
-        Wire { stream: Stream::Plain(socket), meter: Arc::default() }
+    pub(super) fn plain(socket: Socket) -> Self {
+        Wire { meter: socket.meter(), stream: Stream::Plain(socket) }
     }
 
-    pub(super) fn tls(session: TlsStream<TcpStream>) -> Self {
-        Wire { stream: Stream::Tls(Box::new(session)), meter: Arc::default() }
+    pub(super) fn tls(session: TlsStream<Socket>) -> Self {
+        Wire { meter: session.get_ref().0.meter(), stream: Stream::Tls(Box::new(session)) }
     }
 
     pub(super) fn meter(&self) -> Arc<Meter> {
@@ -50,14 +49,11 @@ impl Wire {
 }
 
 impl Stream {
-    /// Does anything wait to be read, be it the end? Asks the socket, whatever the runtime knows.
-    fn is_waiting(&self) -> bool {
-        let socket = match self {
+    fn socket(&self) -> &Socket {
+        match self {
             Stream::Plain(socket) => socket,
             Stream::Tls(session) => session.get_ref().0,
-        };
-        let peeked = SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]);
-        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        }
     }
 }
 
@@ -67,17 +63,15 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.meter.admits(cx) {
-            return Poll::Pending;
-        }
         let before = buf.filled().len();
         let polled = match &mut self.stream {
             Stream::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Stream::Tls(session) => Pin::new(session).poll_read(cx, buf),
         };
-        match &polled {
-            Poll::Pending => self.meter.came_to_nothing(|| self.stream.is_waiting()),
-            Poll::Ready(_) => self.meter.took(buf.filled().len() - before),
+        if buf.filled().len() > before {
+            self.meter.said();
+        } else if polled.is_pending() {
+            self.meter.silent(|| self.stream.socket().is_waiting());
         }
         polled
     }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow::Borrowed;
 use std::error::Error as _;
-use std::io;
 use std::future::Future;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};

@@ -13,7 +13,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Parts, Scheme, Uri};
-use http::{Request, Response};
+use http::{Request, Response, Version};
 
 use super::{BROKE_OFF, Broken, EXCESS, HEAD_BYTES_MAX, MALFORMED, within_budget};
 use crate::send::failure::{Failure, describe};
@@ -176,13 +176,16 @@ fn in_form(mut request: Request<Bytes>) -> Result<Request<Bytes>, Broken> {
         unheard: false,
         failure: Failure::Protocol(Cow::Borrowed("the URL has no form that HTTP/2 can carry")),
     })?;
-    *request.version_mut() = http::Version::HTTP_2;
+    *request.version_mut() = Version::HTTP_2;
     Ok(request)
 }
 
 /// Why there is no answer.
 fn broken(error: &h2::Error) -> Failure {
     let reason = error.reason().unwrap_or(Reason::NO_ERROR);
+    if reason == Reason::ENHANCE_YOUR_CALM && !error.is_remote() {
+        return Failure::Budget("the head of the answer, or the frames around it, are too many");
+    }
     Failure::Protocol(match error.get_io() {
         Some(io) => format!("{} before the answer was complete", describe(io)).into(),
         None if error.is_remote() && error.is_go_away() => {
