@@ -56,6 +56,8 @@ pub(super) fn describe(error: &io::Error) -> &'static str {
         io::ErrorKind::HostUnreachable => "host unreachable",
         io::ErrorKind::NetworkUnreachable => "network unreachable",
         io::ErrorKind::TimedOut => "the network gave up waiting",
+        // Sockets do not judge what they carry; TLS does.
+        io::ErrorKind::InvalidData => "TLS broken",
         io::ErrorKind::AddrNotAvailable => "no local port is free",
         _ => "connection failed",
     }

@@ -197,4 +197,32 @@ mod tests {
         assert_eq!((second.dns, second.connect, second.tls), (None, None, None));
         assert!(second.first_byte.is_some());
     }
+
+    /// A server that answers with what fills no budget by itself, a byte in each record of TLS.
+    async fn crumble(listener: TcpListener, acceptor: TlsAcceptor) -> usize {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut session = acceptor.accept(socket).await.unwrap();
+        let mut said = b"HTTP/1.1 200 OK\r\nx-a: ".to_vec();
+        let mut bytes = 0;
+        while session.write_all(&said).await.is_ok() && session.flush().await.is_ok() {
+            bytes += said.len();
+            said = vec![b'a'];
+        }
+        bytes
+    }
+
+    #[tokio::test]
+    async fn what_tls_adds_counts_too() {
+        let authority = Authority::new("ours");
+        let server = Authority::server(&[b"http/1.1"], authority.issue("127.0.0.1", 2999));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let crumbs = tokio::spawn(crumble(listener, TlsAcceptor::from(Arc::new(server))));
+        let sent = transport(&authority).send(request(port)).await;
+        let Outcome::NoAnswer { reason } = sent.outcome else { panic!("{:?}", sent.outcome) };
+        assert_eq!(reason, "budget: more than 64 KiB came before the answer");
+        // 64 KiB of records of 23 bytes, and what lies in the sockets' buffers.
+        let bytes = crumbs.await.unwrap();
+        assert!(bytes < 64 * 1024, "{bytes}");
+    }
 }

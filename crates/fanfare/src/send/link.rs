@@ -38,7 +38,7 @@ pub(super) struct Link {
 
 enum Talk {
     Http1(Http1),
-    Http2(Http2),
+    Http2(Box<Http2>),
 }
 
 /// The body of an answer, still on its way.
@@ -58,7 +58,7 @@ impl Link {
     pub(super) async fn new(wire: Wire) -> Result<Box<Self>, Failure> {
         let meter = wire.meter();
         let talk = if wire.is_h2() {
-            Talk::Http2(Http2::new(wire).await?)
+            Talk::Http2(Box::new(Http2::new(wire).await?))
         } else {
             Talk::Http1(Http1::new(wire).await?)
         };

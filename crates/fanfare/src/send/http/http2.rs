@@ -2,11 +2,10 @@
 
 use std::sync::Mutex;
 
-use fanfare_testkit::hostile::{HTTP2, Hostile, Receiver};
+use fanfare_testkit::hostile::{HTTP2, Receiver};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -257,18 +256,4 @@ async fn a_hostile_receiver_over_http2_ends_by_its_budget_and_harms_no_other() {
     let mut expected: Vec<_> = ENDS.iter().map(|(name, end)| (*name, (*end).to_owned())).collect();
     expected.sort();
     assert_eq!(ends, expected);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_tls_says_beside_the_answer_counts_too() {
-    let authority = Authority::new("ours");
-    let mut server = Authority::server(&[b"h2"], authority.issue("127.0.0.1", 2999));
-    // Tickets for later sessions, of some 200 bytes each.
-    server.send_tls13_tickets = 5000;
-    let acceptor = TlsAcceptor::from(Arc::new(server));
-    let silent = Hostile::named("h2: never says a word").unwrap();
-    let receiver = Receiver::start(silent, Some(acceptor)).await.unwrap();
-    let request = request(receiver.address.port(), Bytes::from_static(b"{}"));
-    let end = shown(transport(&authority).send(request).await.outcome);
-    assert_eq!(end, "budget: more than 64 KiB came before the answer");
 }
