@@ -36,6 +36,7 @@ pub(super) struct Link {
     born: Instant,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a link is boxed as a whole, and most are HTTP/1.1")]
 enum Talk {
     Http1(Http1),
     Http2(Box<Http2>),
