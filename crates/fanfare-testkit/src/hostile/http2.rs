@@ -62,7 +62,7 @@ const fn floods(name: &'static str, piece: fn() -> Vec<u8>) -> Hostile {
     answers(name, || begin(&[]), Then::Repeat(piece))
 }
 
-/// SETTINGS_INITIAL_WINDOW_SIZE = 0.
+/// `SETTINGS_INITIAL_WINDOW_SIZE` = 0.
 fn no_window() -> Vec<u8> {
     frame((SETTINGS, 0, 0), &[0, 4, 0, 0, 0, 0])
 }
@@ -93,8 +93,8 @@ fn empty_continuation() -> Vec<u8> {
 
 /// A field of 4000 bytes that is to be remembered, as number 62.
 fn large_field() -> Vec<u8> {
-    // Lengths from 127 on are 127 and the rest in sevens, the lowest first.
-    let length = [0x7f, 0x80 | ((4000 - 127) & 0x7f) as u8, ((4000 - 127) >> 7) as u8];
+    // A length from 127 on is 127 and the rest in groups of seven bits, the lowest first.
+    let length = [127, 0x80 | 33, 30];
     [&[0x40, 1, b'x'][..], &length, &[b'a'; 4000]].concat()
 }
 
