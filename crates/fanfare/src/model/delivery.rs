@@ -142,7 +142,8 @@ pub struct Answer {
     pub headers: Headers,
     /// Its body: the first 64 KiB as it comes from the network, the first 16 KiB in the history.
     pub body: Bytes,
-    /// What was wrong with it apart from its status: cut at the deadline or at 64 KiB.
+    /// What was wrong with it apart from its status: cut at the deadline or at 64 KiB, broken off,
+    /// or not as HTTP has it.
     pub flaw: Option<String>,
 }
 

@@ -43,12 +43,9 @@ const ENDS: &[(&str, &str)] = &[
         "protocol: the endpoint broke the rules of HTTP/2 (PROTOCOL_ERROR)",
     ),
     ("h2: farewells", "budget: more than 64 KiB came before the answer"),
-    ("h2: endless head", "budget: the head of the answer, or the frames around it, are too many"),
-    (
-        "h2: head of empty frames",
-        "budget: the head of the answer, or the frames around it, are too many",
-    ),
-    ("h2: header bomb", "budget: the head of the answer, or the frames around it, are too many"),
+    ("h2: endless head", "budget: too many HTTP/2 frames or headers came"),
+    ("h2: head of empty frames", "budget: too many HTTP/2 frames or headers came"),
+    ("h2: header bomb", "budget: too many HTTP/2 frames or headers came"),
     ("h2: bombs of interim answers", "budget: more than 8 interim answers came before the answer"),
     ("h2: promises", "protocol: the endpoint broke the rules of HTTP/2 (PROTOCOL_ERROR)"),
     (

@@ -162,12 +162,15 @@ impl Http2 {
 /// The request as HTTP/2 has it: with scheme and authority, and without what belongs to a
 /// connection.
 fn in_form(mut request: Request<Bytes>) -> Result<Request<Bytes>, Broken> {
-    let length = HeaderValue::from(request.body().len());
+    let length = request.body().len();
     let host = request.headers_mut().remove(HOST);
     for name in OF_CONNECTIONS {
         request.headers_mut().remove(name);
     }
-    request.headers_mut().insert(CONTENT_LENGTH, length);
+    // Not needed to find the end of the body, but some receivers look for it.
+    if length > 0 {
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     let mut parts = Parts::default();
     parts.scheme = Some(Scheme::HTTPS);
     parts.authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
@@ -184,7 +187,7 @@ fn in_form(mut request: Request<Bytes>) -> Result<Request<Bytes>, Broken> {
 fn broken(error: &h2::Error) -> Failure {
     let reason = error.reason().unwrap_or(Reason::NO_ERROR);
     if reason == Reason::ENHANCE_YOUR_CALM && !error.is_remote() {
-        return Failure::Budget("the head of the answer, or the frames around it, are too many");
+        return Failure::Budget("too many HTTP/2 frames or headers came");
     }
     Failure::Protocol(match error.get_io() {
         Some(io) => format!("{} before the answer was complete", describe(io)).into(),
