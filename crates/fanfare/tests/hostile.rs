@@ -54,7 +54,7 @@ const ENDS: &[(&str, &str)] = &[
     ("drips its body", "200; the body was cut at the deadline"),
     ("endless body", "200; the body was cut at 64 KiB"),
     ("endless chunks", "200; the body was cut at 64 KiB"),
-    ("tiny chunks", "200; the body was cut, because too much came around it"),
+    ("tiny chunks", "200; the body was cut, because it came in too many pieces"),
     ("chunk extensions", "200; the body breaks the rules of HTTP"),
     ("endless chunk extension", "200; the body breaks the rules of HTTP"),
     ("endless chunk size", "200; the body was cut, because too much came around it"),

@@ -15,6 +15,8 @@ use crate::send::link::{Body, Link};
 
 /// How much of a body is read, if nothing else is asked for.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// In how many pieces a body may come: each costs time, however little is in it.
+const PIECES_MAX: usize = 2048;
 /// How long a body may take, within the time for the whole.
 const BODY_MAX: Duration = Duration::from_secs(5);
 /// How much of the headers is kept, names and values together.
@@ -70,9 +72,12 @@ impl Progress {
     }
 
     async fn pieces(&mut self, link: &mut Link, mut body: Body) -> bool {
-        while !body.is_at_end() {
+        for _ in 0..PIECES_MAX {
+            if body.is_at_end() {
+                return true;
+            }
             let piece = match link.next(&mut body).await {
-                None => break,
+                None => return true,
                 Some(Ok(piece)) => piece,
                 Some(Err(flaw)) => return self.flawed(flaw),
             };
@@ -83,7 +88,7 @@ impl Progress {
                 return self.flawed(&format!("the body was cut at {kib} KiB"));
             }
         }
-        true
+        self.flawed("the body was cut, because it came in too many pieces")
     }
 
     /// What the attempt came to, by itself or at its deadline.
