@@ -33,7 +33,7 @@ pub const PLAIN: &[Hostile] = &[
     // Bodies.
     answers("drips its body", || with("content-length: 99", ""), Then::Drip(b"x")),
     answers("endless body", || with("x-a: b", ""), Then::Repeat(|| text("xxxxxxxx"))),
-    answers("endless chunks", || chunked(""), Then::Repeat(|| text("8\r\nxxxxxxxx\r\n"))),
+    answers("endless chunks", || chunked(""), Then::Repeat(large_chunk)),
     answers("tiny chunks", || chunked(""), Then::Repeat(|| text("1\r\nx\r\n"))),
     answers("chunk extensions", || chunked(""), Then::Repeat(extended_chunk)),
     answers("endless chunk extension", || chunked("1;a="), Then::Repeat(|| text("a"))),
@@ -116,6 +116,10 @@ fn huge_header() -> Vec<u8> {
 
 fn large_interim() -> Vec<u8> {
     text(&format!("HTTP/1.1 103 Early Hints\r\nlink: {}\r\n\r\n", "a".repeat(30 * 1024)))
+}
+
+fn large_chunk() -> Vec<u8> {
+    text(&format!("3e8\r\n{}\r\n", "x".repeat(1000)))
 }
 
 fn extended_chunk() -> Vec<u8> {
