@@ -7,6 +7,7 @@ pub mod client;
 pub mod contract;
 pub mod dice;
 pub mod fuzz;
+pub mod hostile;
 pub mod names;
 pub mod postgres;
 pub mod process;

@@ -16,14 +16,23 @@ use crate::send::failure::{Failure, describe};
 use crate::send::guard::{GuardPolicy, Refusal};
 use crate::send::proxy::{self, EgressProxy};
 use crate::send::resolve::Names;
+use crate::send::socket::Socket;
 use crate::send::timed::timed;
 use crate::send::tls::Tls;
 use crate::send::wire::Wire;
 
 /// How many addresses of a name are tried.
 const ADDRESSES_MAX: usize = 8;
+/// How long a connection to any of them may take, and then TLS.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+const TLS_MAX: Duration = Duration::from_secs(5);
 /// How long one address is tried alone before the next is tried beside it (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
+
+/// What takes its time, for people.
+pub(super) const RESOLVING: &str = "resolving the name";
+pub(super) const CONNECTING: &str = "connecting";
+pub(super) const SHAKING: &str = "the TLS handshake";
 
 /// Opens connections within a policy.
 #[derive(Default)]
@@ -87,11 +96,14 @@ impl Connector {
         if own.is_some() && url.scheme() != "https" {
             return Err(Failure::Tls("not_https: certificates are for https URLs alone".into()));
         }
-        let (socket, peer) = timed(&mut took.connect, self.first_to_connect(addresses)).await?;
+        let connecting = timed(&mut took.connect, self.first_to_connect(addresses));
+        let (socket, peer) = within(CONNECT_MAX, CONNECTING, connecting).await?;
+        let socket = Socket::new(socket);
         if url.scheme() == "https" {
             let host = url.host().ok_or(Refusal::NoHost)?;
-            let session =
-                timed(&mut took.tls, self.tls.wrap(&host, socket, own.map(Arc::as_ref))).await?;
+            let wrapping = self.tls.wrap(&host, socket, own.map(Arc::as_ref));
+            let shaking = timed(&mut took.tls, wrapping);
+            let session = within(TLS_MAX, SHAKING, shaking).await?;
             return Ok((Wire::tls(session, own.cloned()), peer));
         }
         Ok((Wire::plain(socket), peer))
@@ -134,6 +146,15 @@ impl Connector {
         self.policy.judge(address, port)?;
         Ok(vec![SocketAddr::new(address, port)])
     }
+}
+
+/// A step that must be done in time.
+async fn within<T>(
+    most: Duration,
+    what: &'static str,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(most, step).await.unwrap_or(Err(Failure::Timeout(what, most)))
 }
 
 /// What to connect to, given everything a name resolved to. One forbidden address among the
