@@ -30,7 +30,7 @@ fn file(text: &str) -> tempfile::TempPath {
 fn without_any_setting_the_documented_defaults_hold() {
     let settings = read(&[], &[]).unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(settings.listen, "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(settings.database_url, "sqlite:./fanfare-data/fanfare.db");
+    assert_eq!(settings.database_url.reveal(), "sqlite:./fanfare-data/fanfare.db");
     let rules = Rules::default();
     assert_eq!(settings.rules.retry, rules.retry);
     assert_eq!(settings.rules.request_timeout, rules.request_timeout);

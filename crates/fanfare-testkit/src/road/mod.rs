@@ -14,6 +14,7 @@ mod order;
 mod outages;
 mod paces;
 mod pulse;
+mod rekey;
 mod replays;
 mod retries;
 mod schedules;
@@ -40,6 +41,7 @@ pub use notices::*;
 pub use order::*;
 pub use outages::*;
 pub use paces::*;
+pub use rekey::*;
 pub use replays::*;
 pub use retries::*;
 pub use schedules::*;
@@ -95,6 +97,9 @@ macro_rules! road {
             a_rotation_waits_for_the_one_before_it_or_ends_it
             a_rotation_on_disk_survives_a_crash_before_its_answer
             an_endpoint_signs_with_a_key_of_its_own_when_asked
+            everything_is_sealed_anew_while_deliveries_go_on
+            a_rotation_of_the_key_survives_a_crash_at_any_write
+            a_key_is_rotated_again_and_again_in_one_life
             a_filter_stops_what_does_not_pass
             a_double_click_sends_once
             a_crash_in_the_middle_of_a_replay_doubles_nothing
@@ -199,6 +204,7 @@ mod tests {
             include_str!("switches.rs"),
             include_str!("deaths.rs"),
             include_str!("keys.rs"),
+            include_str!("rekey.rs"),
             include_str!("replays.rs"),
             include_str!("shares.rs"),
             include_str!("troubles.rs"),

@@ -80,7 +80,9 @@ impl Engine {
             let reason = format!("must be 0 to {} seconds", GRACE_MAX.as_secs());
             return Err(Error::invalid("gracePeriod", reason));
         }
-        finish(&self.world, Arc::clone(&self.world).rotate(company, id, rotation)).await
+        let writing = self.world.seal.writing();
+        let rotate = Arc::clone(&self.world).rotate(company, id, rotation);
+        finish(&self.world, writing.until_after(rotate)).await
     }
 
     /// Lets an endpoint sign with a key of its own too (`v1a`), or no longer, beside other changes.
@@ -92,6 +94,7 @@ impl Engine {
         asymmetric: bool,
         change: EndpointChange,
     ) -> Result<Endpoint> {
+        let _writing = self.world.seal.writing();
         loop {
             let present = self.endpoint(company, id).await?;
             let secrets = self.world.switched(&present, asymmetric)?;

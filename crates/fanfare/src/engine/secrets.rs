@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::engine::sealing::Sealing;
 use crate::model::{Endpoint, EndpointId, Purpose, Sealed, Timestamp};
-use crate::seal::Seal;
 use crate::sign::{Keys, Signers};
 
 /// Of how many endpoints they are kept.
@@ -26,7 +26,7 @@ impl Secrets {
     /// What an endpoint's requests are signed with at `now`.
     pub(super) fn of(
         &self,
-        seal: &Seal,
+        seal: &Sealing,
         endpoint: &Endpoint,
         now: Timestamp,
     ) -> Result<Signers, String> {
