@@ -1,6 +1,7 @@
 //! `fanfare rotate-key`: beside a server, without one, and across crashes.
 
 #![allow(clippy::expect_used, reason = "a test ends where something is missing")]
+#![allow(clippy::cognitive_complexity, reason = "it counts every assertion and await as a branch")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -15,6 +15,8 @@ mod timed;
 mod tls;
 mod wire;
 
+use std::fmt;
+
 use ::http::{HeaderMap, Method};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,7 +30,7 @@ pub use guard::GuardPolicy;
 pub use request::{request, shown};
 
 /// One request, ready to go.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     /// On whose behalf: connections are not shared among companies.
     pub company: CompanyId,
@@ -40,6 +42,20 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body, byte for byte what was signed.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Request {
+    /// Without the values of its headers, where tokens are, and without its body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.keys().collect();
+        let (method, host) = (&self.method, self.url.host_str().unwrap_or_default());
+        write!(
+            f,
+            "{method} {host} for {} with {names:?} and {} bytes",
+            self.company,
+            self.body.len()
+        )
+    }
 }
 
 /// What became of a request.
