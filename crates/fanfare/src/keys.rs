@@ -115,8 +115,13 @@ impl<K: Into<Key>> From<K> for EncryptionKeys {
 
 /// Where the key before the one in `path` lies: in `….previous`.
 pub fn previous_file(path: &Path) -> PathBuf {
+    beside(path, "previous")
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".previous");
+    name.push(".");
+    name.push(ending);
     PathBuf::from(name)
 }
 
@@ -161,15 +166,15 @@ pub fn read(path: &Path) -> Result<Option<Key>> {
 /// [`Error::Setup`] when a file cannot be read or written, or the key in use is in neither.
 pub fn replace(path: &Path, in_use: impl Fn(&Key) -> bool) -> Result<Key> {
     let present = read(path)?.ok_or_else(|| wrong(path, "has gone"))?;
-    let beside = previous_file(path);
+    let previous_path = previous_file(path);
     if !in_use(&present) {
-        let previous = read(&beside)?.filter(in_use);
+        let previous = read(&previous_path)?.filter(in_use);
         return previous.map(|_| present).ok_or_else(|| {
             wrong(path, "is not the key that is in use: put that one back, or start again")
         });
     }
     let key = Key::random()?;
-    for (file, key) in [(&*beside, &present), (path, &key)] {
+    for (file, key) in [(&*previous_path, &present), (path, &key)] {
         put(file, key).map_err(|error| unmade(file, &error))?;
     }
     Ok(key)
@@ -186,7 +191,8 @@ fn unmade(path: &Path, error: &std::io::Error) -> Error {
 /// Makes a key file. It appears whole or not at all, and never over another one: a start that is
 /// cut short leaves nothing that the next one stumbles over.
 fn make(path: &Path, key: &Key) -> std::io::Result<()> {
-    let draft = draft(path, key)?;
+    // Two first starts at once must not share it.
+    let draft = draft(path, &std::process::id().to_string(), key)?;
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(draft)?;
     if let Err(error) = linked
@@ -199,15 +205,14 @@ fn make(path: &Path, key: &Key) -> std::io::Result<()> {
 
 /// Makes a key file, also in the place of another one.
 fn put(path: &Path, key: &Key) -> std::io::Result<()> {
-    fs::rename(draft(path, key)?, path)?;
+    // Always under this name, so that what a crash leaves behind is gone with the next one.
+    fs::rename(draft(path, "new", key)?, path)?;
     sync_name(path)
 }
 
 /// A key on disk, under a name of its own.
-fn draft(path: &Path, key: &Key) -> std::io::Result<PathBuf> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
-    let draft = PathBuf::from(draft);
+fn draft(path: &Path, ending: &str, key: &Key) -> std::io::Result<PathBuf> {
+    let draft = beside(path, ending);
     if let Err(error) = fs::remove_file(&draft)
         && error.kind() != ErrorKind::NotFound
     {
