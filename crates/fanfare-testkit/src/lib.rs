@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, reason = "what a test needs and does not get ends the test")]
 
+pub mod authority;
 pub mod client;
 pub mod contract;
 pub mod dice;
+pub mod fuzz;
 pub mod postgres;
 pub mod process;
 pub mod producers;

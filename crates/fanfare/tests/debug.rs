@@ -43,6 +43,7 @@ fn a_secret_is_never_printed() {
             .into_iter()
             .collect(),
         body: Bytes::copy_from_slice(whole.as_bytes()),
+        identity: None,
     };
 
     let printed = [

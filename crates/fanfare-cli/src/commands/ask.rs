@@ -86,6 +86,7 @@ impl Asker<'_> {
             url: url.clone(),
             headers: headers(&token, question.key)?,
             body: question.body,
+            identity: None,
         };
         match runtime::on_one_thread(async { Ok(transport.send(request).await.outcome) })? {
             Outcome::Answered(answer) => Ok((url, answer)),

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use fanfare::keys::Key;
+use fanfare::model::Purpose;
 use fanfare::seal::Seal;
 use fanfare::store;
 use fanfare_testkit::client::Client;
@@ -29,13 +30,13 @@ const SIGNING: &str = "whsec_cGxhbnRlZCBzaWduaW5nIHNlY3JldCwgMzIgYnl0ZXM=";
 const ROTATED: &str = "whsec_cGxhbnRlZCByb3RhdGVkIHNlY3JldCwgMzIgYnl0ZXM=";
 const PASSWORD: &str = "planted-database-password";
 const IN_A_URL: &str = "planted-password-of-an-endpoint";
+const HEADER: &str = "planted-value-of-a-header";
 const CARD: &str = "planted-card-4929123412341234";
 const MALFORMED: &str = "planted-and-malformed";
 
-/// What an endpoint is given to keep beside its secret. Its own headers and its client's key belong
-/// here, with what they are added to [`planted`].
+/// What an endpoint is given to keep beside its secret: what is added here belongs into [`planted`].
 fn own() -> Value {
-    json!({ "addAsymmetricSignature": true })
+    json!({ "addAsymmetricSignature": true, "headers": { "x-planted": HEADER } })
 }
 
 /// What must be nowhere.
@@ -49,6 +50,7 @@ fn planted() -> Vec<Secret> {
         Secret::text("the database's password", PASSWORD),
         Secret::text("a password in an endpoint's URL", IN_A_URL),
         Secret::text("a secret that is none", MALFORMED),
+        Secret::text("the value of a header", HEADER),
     ]
 }
 
@@ -180,6 +182,8 @@ impl Stage {
             json!({ "url": self.receiver.url(), "events": ["*"], "secret": format!("whsec_{MALFORMED}") }),
             json!({ "url": self.receiver.url(), "events": [], "secret": SIGNING }),
             json!({ "url": self.receiver.url(), "secret": [MALFORMED] }),
+            json!({ "url": self.receiver.url(), "headers": { "host": HEADER } }),
+            json!({ "url": self.receiver.url(), "tls": { "clientKey": MALFORMED } }),
         ];
         let mut calls: Vec<(String, Method, String, String)> = Vec::new();
         for body in bodies {
@@ -331,9 +335,11 @@ async fn opened(url: &str, keys: [&str; 2]) -> Vec<Secret> {
     let mut opened = Vec::new();
     for (lane, purpose, sealed) in sealed {
         let text = seal.open(lane, purpose, &sealed).expect("it opens");
-        // A secret and a key are two.
-        opened.extend(text.split(' ').map(|one| Secret::base64(&purpose.to_string(), one)));
-        assert!(text.contains("whsk_") || !text.starts_with("whsec_"), "each has an own key");
+        if purpose == Purpose::Secret {
+            // A secret and a key.
+            assert_eq!(text.split(' ').count(), 2);
+            opened.extend(text.split(' ').map(|one| Secret::base64("what was sealed", one)));
+        }
     }
     opened
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::engine::dispatch::{give_back, start_senders};
+use crate::engine::dispatch::{give_back, start_senders, take_in};
 use crate::engine::{World, health};
 use crate::metrics::Stopwatch;
 use crate::model::{
@@ -48,7 +48,10 @@ pub(super) async fn deliver(world: Arc<World>, turn: Turn) {
 
     let verdict = judge(&world, &claim, &attempt, now);
     let verdict = retry::in_time(verdict, attempt.number, claim.event.expires_at);
-    let mut record = Record { health, ..Record::new(claim, attempt.into(), verdict, now) };
+    let next = (claim.ordered && change.is_none())
+        .then(|| world.lanes().admits(pass.key.endpoint, now))
+        .and_then(|admitted| admitted.then(|| world.lease()));
+    let mut record = Record { health, next, ..Record::new(claim, attempt.into(), verdict, now) };
     health::draw(&mut record, change);
     save(&world, record, change).await;
     drop((withheld, unrecorded));
@@ -99,10 +102,10 @@ async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attem
         let waited = started_at.since(claim.event.created_at);
         world.metrics.first_attempt.observe(waited.as_secs_f64());
     }
-    let signers = world.secrets.of(&world.seal, &claim.endpoint, started_at);
-    let (sent, headers, duration) = match signers {
-        Ok(signers) => {
-            let request = send::request(claim, &signers, started_at);
+    let opened = world.secrets.of(&world.seal, &claim.endpoint, started_at);
+    let (sent, headers, duration) = match opened {
+        Ok(opened) => {
+            let request = send::request(claim, &opened.signers, &opened.own, started_at);
             let headers = send::shown(&request.headers);
             let stopwatch = Stopwatch::start();
             let flight = world.flights.begin(claim.delivery, started_at);
@@ -113,9 +116,9 @@ async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attem
             }
             (sent, headers, stopwatch.elapsed())
         }
-        Err(reason) => {
-            tracing::error!(endpoint.id = %claim.endpoint.id, "{reason}");
-            let reason = "refused: the signing secret cannot be read".to_owned();
+        Err((purpose, why)) => {
+            tracing::error!(endpoint.id = %claim.endpoint.id, "{why}");
+            let reason = format!("refused: the {purpose} cannot be read");
             (Outcome::NoAnswer { reason }.into(), Headers::default(), Duration::ZERO)
         }
     };
@@ -170,6 +173,9 @@ async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
         tracing::warn!(delivery.id = %delivery, "a result came too late, or for the second time");
     }
     tell_lanes(world, &record, &recorded.woken);
+    if recorded.next.is_some() {
+        take_in(world, recorded.next.into_iter().collect(), std::iter::empty(), record.at);
+    }
     drop(refused);
 }
 

@@ -314,6 +314,9 @@ pub struct EndpointChange {
     /// The authority and the certificate that connections use from here on, sealed; `Some(None)`
     /// for those of the machine.
     pub tls: Option<Option<Sealed>>,
+    /// The headers and the certificates that parts of these were taken from. The whole change has no
+    /// effect when others have come in between.
+    pub taken_from: Option<(Option<Sealed>, Option<Sealed>)>,
     /// How it does.
     pub health: Option<Health>,
     /// `Some(None)` enables, `Some(Some(reason))` disables; what already is so stays as it is.
@@ -322,13 +325,18 @@ pub struct EndpointChange {
 
 impl EndpointChange {
     /// The endpoint after this change, made at `now`; the same when nothing really changed, or when
-    /// the secret that the change names is not the present one.
+    /// what the change was made from is not what there is.
     ///
     /// One that is sent elsewhere from here on, or enabled, begins anew: what is known of its
     /// health is forgotten.
     pub fn applied_to(&self, before: &Endpoint, now: Timestamp) -> Endpoint {
         let mut after = before.clone();
-        if self.secrets.as_ref().is_some_and(|secrets| secrets.instead_of != before.secret) {
+        let stale = self.secrets.as_ref().is_some_and(|new| new.instead_of != before.secret)
+            || self
+                .taken_from
+                .as_ref()
+                .is_some_and(|(headers, tls)| (headers, tls) != (&before.headers, &before.tls));
+        if stale {
             return after;
         }
         set(&mut after.url, &self.url);
@@ -381,20 +389,28 @@ fn set<T: Clone>(field: &mut T, change: &Option<T>) {
 #[derive(Debug, Default)]
 pub struct Listeners {
     by_pattern: HashMap<String, Vec<Arc<Endpoint>>>,
+    by_id: HashMap<EndpointId, Arc<Endpoint>>,
 }
 
 impl Listeners {
     /// Sorts endpoints by what they listen to; the disabled ones are left out.
     pub fn new(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let mut by_pattern: HashMap<String, Vec<Arc<Endpoint>>> = HashMap::new();
+        let mut by_id = HashMap::new();
         for endpoint in endpoints.into_iter().filter(|endpoint| endpoint.disabled.is_none()) {
             let endpoint = Arc::new(endpoint);
             for pattern in &endpoint.events {
                 let listening = by_pattern.entry(pattern.as_str().to_owned()).or_default();
                 listening.push(Arc::clone(&endpoint));
             }
+            by_id.insert(endpoint.id, endpoint);
         }
-        Listeners { by_pattern }
+        Listeners { by_pattern, by_id }
+    }
+
+    /// One of them.
+    pub fn get(&self, id: EndpointId) -> Option<&Arc<Endpoint>> {
+        self.by_id.get(&id)
     }
 
     /// Every endpoint that hears of this event, each once, in the order of their ids. Operational

@@ -6,7 +6,9 @@ mod connect;
 mod failure;
 pub mod guard;
 mod http;
+mod identity;
 mod link;
+mod own;
 mod pool;
 mod request;
 mod resolve;
@@ -16,6 +18,7 @@ mod tls;
 mod wire;
 
 use std::fmt;
+use std::sync::Arc;
 
 use ::http::{HeaderMap, Method};
 use async_trait::async_trait;
@@ -27,6 +30,8 @@ use crate::model::{CompanyId, Outcome, Timing};
 pub use self::http::HttpTransport;
 pub use body::body;
 pub use guard::GuardPolicy;
+pub use identity::{Identity, OWN_TLS_BYTES_MAX, tidied};
+pub use own::{Own, own_headers};
 pub use request::{request, shown};
 
 /// One request, ready to go.
@@ -42,6 +47,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body, byte for byte what was signed.
     pub body: Bytes,
+    /// Certificates of the endpoint's own; `None` for those of the machine.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl fmt::Debug for Request {

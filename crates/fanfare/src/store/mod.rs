@@ -148,8 +148,8 @@ pub trait Queue: Send + Sync {
     /// applies the verdict and counts the attempt. Returns whether it did. A `Gone` verdict also
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
-    /// under it changes nothing. A delivery that ends lets the next one under its order key go; a
-    /// retry does not. One that would be tried again although a newer one that supersedes it waits
+    /// under it changes nothing. A delivery that ends lets the next one under its order key go, and a
+    /// store may claim that at once where the record allows it and it is due; a retry does not. One that would be tried again although a newer one that supersedes it waits
     /// fails instead, naming that.
     ///
     /// What is applied also brings along how the endpoint does, unless it is sent elsewhere by now;
