@@ -82,6 +82,7 @@ fn request(url: &str) -> Request {
         method: Method::POST,
         url: url.parse().unwrap(),
         headers: HeaderMap::new(),
+        identity: None,
         body: payload().into(),
     }
 }

@@ -5,6 +5,7 @@
 //! `fanfare-bench [--full | --quick] [--only NAME]`; prints a table and writes it to
 //! `target/bench.json`.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports to people")]
 #![allow(
     clippy::unwrap_used,

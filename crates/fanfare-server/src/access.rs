@@ -69,6 +69,21 @@ impl FromRequestParts<App> for Authorized {
     }
 }
 
+/// A caller who may act for the server as a whole: a superAdmin.
+#[derive(Debug)]
+pub(crate) struct Operator;
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        if caller(parts, app).await?.super_admin {
+            return Ok(Operator);
+        }
+        Err(ApiError::only_super_admin())
+    }
+}
+
 async fn caller(parts: &Parts, app: &App) -> Result<Caller> {
     let mut given = parts.headers.get_all(AUTHORIZATION).iter();
     let header = given.next();

@@ -1,10 +1,13 @@
 //! Answers that are not errors.
 
+use std::fmt;
+
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use fanfare::sign::Secret;
+use serde::{Serialize, Serializer};
 
 use crate::error::ApiError;
 
@@ -16,6 +19,22 @@ impl<T> Json<T> {
     /// The answer to a question.
     pub(crate) fn ok(body: T) -> Self {
         Json(StatusCode::OK, body)
+    }
+}
+
+/// A secret that an answer shows in full, and nothing else does.
+#[derive(Clone)]
+pub(crate) struct Shown(pub(crate) Secret);
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.reveal())
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
     }
 }
 
@@ -31,5 +50,17 @@ impl<T: Serialize> IntoResponse for Json<T> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_shown_in_answers_and_nowhere_else() {
+        let shown = Shown(Secret::from_bytes(&[7; 32]));
+        assert_eq!(serde_json::to_value(&shown).unwrap(), shown.0.reveal());
+        assert_eq!(format!("{:?}", Json::ok(shown)), "Json(200, ***)");
     }
 }

@@ -1,5 +1,6 @@
 //! Test helpers. Never a dependency of what is shipped.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::panic, reason = "what a test needs and does not get ends the test")]
 
 pub mod authority;

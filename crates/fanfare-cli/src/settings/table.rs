@@ -53,11 +53,12 @@ pub(crate) const TABLE: &[Setting] = &[
     ),
     setting("jwt_issuer", Words("none"), "TEXT", "What `iss` of a token must be"),
     setting("jwt_audience", Words("none"), "TEXT", "What `aud` of a token must be or contain"),
+    setting("encryption_key", Words("generated"), "KEY", "32 bytes, base64: seals secrets at rest"),
     setting(
-        "encryption_key",
-        Words("generated"),
+        "encryption_key_previous",
+        Words("the one beside a generated key, if any"),
         "KEY",
-        "32 bytes, base64: seals signing secrets at rest",
+        "The key before that one, until `fanfare rotate-key` has sealed everything anew",
     ),
     setting(
         "public_url",

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::paging::{PaginationLinksDto, PaginationMetaDto};
+use crate::answer::Shown;
 
 /// A company.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -54,7 +55,8 @@ pub(crate) struct WebhooksConfigurationEntityDto {
     #[schema(example = "https://mydomain.hook.me")]
     webhook_url: String,
     /// The key of the header `x-w3block-commerce-signature`.
-    signature_key: String,
+    #[schema(value_type = String)]
+    signature_key: Shown,
     #[schema(schema_with = retries, required = false)]
     max_retries: u32,
     #[schema(default = false)]
@@ -166,7 +168,7 @@ impl WebhooksConfigurationEntityDto {
             company_id: endpoint.company.to_string(),
             company,
             webhook_url: endpoint.url.to_string(),
-            signature_key: secret.reveal().to_owned(),
+            signature_key: Shown(secret.clone()),
             max_retries: endpoint.max_retries,
             disabled: endpoint.disabled.is_some(),
         }

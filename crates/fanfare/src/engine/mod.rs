@@ -14,11 +14,14 @@ mod hear;
 mod manage;
 mod own;
 mod refusals;
+mod rekey;
 mod replay;
 mod rotate;
+mod sealing;
 mod secrets;
 mod upkeep;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,6 +41,7 @@ use crate::store::Store;
 use filters::Filters;
 use flights::Flights;
 use refusals::Refusals;
+use sealing::Sealing;
 use secrets::Secrets;
 
 pub use asked::{
@@ -52,6 +56,7 @@ pub use manage::{
     RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX,
 };
 pub use own::OwnChange;
+pub use rekey::{KeyRotation, PREVIOUS_KEY};
 pub use replay::{NewReplay, REPLAY_COUNT_MAX, REPLAY_LIST_MAX, REPLAY_PACE_MAX};
 pub use rotate::{GRACE_DEFAULT, GRACE_MAX, PublishedKey, Rotation};
 pub use upkeep::check;
@@ -70,8 +75,10 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     /// The disk.
     pub store: Arc<dyn Store>,
-    /// Seals signing secrets.
+    /// Seals secrets.
     pub seal: Seal,
+    /// The file of the key that seals, where it may be replaced by a new one.
+    pub key_file: Option<PathBuf>,
     /// Which URLs may be registered.
     pub guard: GuardPolicy,
     /// Counters.
@@ -117,7 +124,7 @@ struct World {
     clock: Arc<dyn Clock>,
     transport: Arc<dyn Transport>,
     store: Arc<dyn Store>,
-    seal: Seal,
+    seal: Sealing,
     guard: GuardPolicy,
     metrics: Metrics,
     rules: Rules,
@@ -179,7 +186,7 @@ impl Engine {
             clock: parts.clock,
             transport: parts.transport,
             store: parts.store,
-            seal: parts.seal,
+            seal: Sealing::new(parts.seal, parts.key_file),
             guard: parts.guard,
             metrics: parts.metrics,
             rules: parts.rules,

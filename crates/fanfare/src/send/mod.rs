@@ -20,6 +20,7 @@ mod timed;
 mod tls;
 mod wire;
 
+use std::fmt;
 use std::sync::Arc;
 
 use ::http::{HeaderMap, Method};
@@ -39,7 +40,7 @@ pub use proxy::EgressProxy;
 pub use request::{request, shown};
 
 /// One request, ready to go.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     /// On whose behalf: connections are not shared among companies.
     pub company: CompanyId,
@@ -53,6 +54,20 @@ pub struct Request {
     pub body: Bytes,
     /// Certificates of the endpoint's own; `None` for those of the machine.
     pub identity: Option<Arc<Identity>>,
+}
+
+impl fmt::Debug for Request {
+    /// Without the values of its headers, where tokens are, and without its body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.keys().collect();
+        let (method, host) = (&self.method, self.url.host_str().unwrap_or_default());
+        write!(
+            f,
+            "{method} {host} for {} with {names:?} and {} bytes",
+            self.company,
+            self.body.len()
+        )
+    }
 }
 
 /// What became of a request.

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::model::filter::{Filter, Subject};
 use crate::model::{
-    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Health, LaneKey, Timestamp,
+    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Health, LaneKey, Purpose,
+    Sealed, Timestamp,
 };
 
 /// An event to accept.
@@ -175,4 +176,17 @@ pub struct Claimed {
     /// The earliest due time of what still waits in the store, leases of claims made earlier
     /// or now included. `None` when nothing does, or the endpoint is disabled or deleted.
     pub next_due: Option<Timestamp>,
+}
+
+/// A secret of an endpoint that was sealed with another key.
+#[derive(Debug, Clone)]
+pub struct Resealed {
+    /// Whose.
+    pub lane: LaneKey,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// As it was sealed before.
+    pub before: Sealed,
+    /// As it is sealed now.
+    pub sealed: Sealed,
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::answer::Shown;
 use crate::error::{ApiError, Result};
 
 pub(crate) use forms::{NewWebhook, WebhookChange};
@@ -27,7 +28,8 @@ pub(crate) struct Webhook {
     #[schema(example = "https://example.com/hooks")]
     url: String,
     /// Signs what is sent (Standard Webhooks). While a rotation is under way, the new one.
-    secret: String,
+    #[schema(value_type = String)]
+    secret: Shown,
     /// What it listens to: types, everything below a prefix (`order.*`), or everything (`*`).
     #[schema(example = json!(["ORDER_CREATED", "payment.*"]))]
     events: Vec<String>,
@@ -130,7 +132,7 @@ impl Webhook {
         Ok(Webhook {
             id: endpoint.id.to_string(),
             url: endpoint.url.to_string(),
-            secret: signers.current.secret.reveal().to_owned(),
+            secret: Shown(signers.current.secret.clone()),
             events: endpoint.events.iter().map(|event| event.constant().to_owned()).collect(),
             filter: endpoint.filter.as_deref().map(json).transpose()?,
             is_active: disabled.is_none(),
