@@ -14,6 +14,7 @@ use fanfare::engine::Rules;
 use fanfare::policy::retry::RetryPolicy;
 use fanfare::send::GuardPolicy;
 use fanfare_server::auth::JwksSource;
+use fanfare_server::{Doors, Rate};
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
@@ -48,6 +49,10 @@ pub(crate) struct Settings {
     pub public_url: Option<Url>,
     /// What deliveries may reach.
     pub guard: GuardPolicy,
+    /// What connections and requests are held to.
+    pub doors: Doors,
+    /// Requests of one company.
+    pub company_rate: Option<Rate>,
     /// The engine's numbers.
     pub rules: Rules,
     /// How long a stop waits for attempts in flight.
@@ -94,6 +99,12 @@ impl Settings {
                 allow_networks: values.optional("allow_networks", value::list)?.unwrap_or_default(),
                 allow_hosts: values.optional("allow_hosts", value::list)?.unwrap_or_default(),
             },
+            doors: Doors {
+                connections_max: values.required("max_connections", value::connections)?,
+                address_rate: values.optional("rate_limit_address", str::parse)?,
+                ..Doors::default()
+            },
+            company_rate: values.optional("rate_limit_company", str::parse)?,
             rules: Rules {
                 retry: RetryPolicy { delays: values.required("retry_schedule", value::durations)? },
                 request_timeout,

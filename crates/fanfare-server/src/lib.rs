@@ -9,6 +9,7 @@ mod docs;
 mod error;
 mod form;
 mod openapi;
+mod rate;
 mod seen;
 mod serve;
 mod standing;
@@ -17,4 +18,5 @@ mod w3block;
 
 pub use app::{App, router};
 pub use openapi::openapi;
-pub use serve::serve;
+pub use rate::Rate;
+pub use serve::{Doors, serve};

@@ -7,6 +7,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanfare_server::Doors;
 use support::{Bench, COMPANY, v1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,12 +23,20 @@ struct Server {
 
 impl Server {
     async fn start() -> Server {
+        Server::behind(Doors::default()).await
+    }
+
+    async fn behind(doors: Doors) -> Server {
         let bench = Bench::new().await;
+        Server::of(bench, doors).await
+    }
+
+    async fn of(bench: Bench, doors: Doors) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let router = bench.router.clone();
-        let serving = tokio::spawn(fanfare_server::serve(listener, router, stop.clone()));
+        let serving = tokio::spawn(fanfare_server::serve(listener, router, doors, stop.clone()));
         Server { bench, address, stop, serving }
     }
 

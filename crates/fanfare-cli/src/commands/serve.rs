@@ -73,6 +73,8 @@ async fn plan(settings: Settings) -> Result<Plan> {
             audience: settings.jwt_audience,
         },
         public_url: settings.public_url,
+        doors: settings.doors,
+        company_rate: settings.company_rate,
         grace: settings.grace,
     })
 }
