@@ -1,13 +1,12 @@
-//! What a request's head may not look like although it can be parsed: forms that two readers on the
-//! way might read as two different requests.
+//! What a request's head may not say although it can be parsed: whom it is for in two ways, or in
+//! none.
 
-use axum::http::header::{HOST, TRANSFER_ENCODING};
+use axum::http::header::HOST;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, Version};
 
-/// What is wrong with a head, if anything is. The connection cannot go on then: nobody knows where
-/// the next request begins.
+/// What is wrong with a head, if anything is.
 pub(super) fn flaw(head: &Parts) -> Option<&'static str> {
     let host = one(head, &HOST);
     match head.uri.scheme_str() {
@@ -22,14 +21,7 @@ pub(super) fn flaw(head: &Parts) -> Option<&'static str> {
         Ok(Some(host)) => authority(host).is_some(),
         Err(Twice) => false,
     };
-    if !sound {
-        return Some("Host: must be given once, as a name or address with or without port");
-    }
-    match one(head, &TRANSFER_ENCODING) {
-        Ok(None) => None,
-        Ok(Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => None,
-        _ => Some("Transfer-Encoding: must be chunked and nothing else"),
-    }
+    (!sound).then_some("Host: must be given once, as a name or address with or without port")
 }
 
 /// A header was given more than once.

@@ -1,6 +1,7 @@
 //! Connections: accepted, bounded, and told to end when the server stops.
 
 mod edge;
+mod framing;
 mod seats;
 
 use std::convert::Infallible;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ApiError;
 use crate::form::BodyTimeout;
 use crate::rate::{Limiter, Rate, network};
+use framing::Strict;
 use seats::{AtWork, Seat, Seats};
 
 /// The longest head of a request, and the most that is read ahead of its body. A head has at most
@@ -108,7 +110,7 @@ async fn converse(stream: TcpStream, visit: Visit, stop: CancellationToken) {
     http.timer(TokioTimer::new()).header_read_timeout(visit.house.doors.head_timeout);
     http.max_buf_size(BUFFER_BYTES_MAX);
     let service = service_fn(|request| visit.answer(request));
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(Strict::new(stream)), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = visit.seat.given_up() => return,

@@ -18,6 +18,8 @@ pub(super) struct Seats {
 #[derive(Default)]
 struct State {
     taken: usize,
+    /// How many of them have been given up and are not free yet.
+    leaving: usize,
     /// Connections without a request under way, by how long they have been so, and how to end them.
     waiting: BTreeMap<u64, CancellationToken>,
     next_turn: u64,
@@ -59,9 +61,14 @@ impl Seats {
         Some(Arc::new(Seat { seats: Arc::clone(self), given_up, turn }))
     }
 
-    /// Ends the connection that has been waiting for a request the longest, if there is one.
+    /// Ends the connection that has been waiting for a request the longest, if there is one and no
+    /// other is about to end.
     pub(super) fn make_room(&self) {
-        if let Some((_, given_up)) = self.lock().waiting.pop_first() {
+        let mut state = self.lock();
+        if state.leaving == 0
+            && let Some((_, given_up)) = state.waiting.pop_first()
+        {
+            state.leaving += 1;
             given_up.cancel();
         }
     }
@@ -104,6 +111,9 @@ impl Drop for Seat {
         let turn = self.turn().take();
         let mut state = self.seats.lock();
         state.taken -= 1;
+        if self.given_up.is_cancelled() {
+            state.leaving -= 1;
+        }
         if let Some(turn) = turn {
             state.waiting.remove(&turn);
         }
