@@ -8,6 +8,8 @@ pub mod auth;
 mod docs;
 mod error;
 mod form;
+#[doc(hidden)]
+pub mod fuzz;
 mod openapi;
 mod rate;
 mod seen;
