@@ -16,7 +16,7 @@ const COMPANY: &str = "companyId";
 /// A caller who may act for the company in the path.
 ///
 /// The order of refusals: 401 for who calls, 400 for a company's id that is none, 403 for a company
-/// out of reach, 400 for other ids; whatever else the request holds comes after.
+/// out of reach, 429 for one that asks too often, 400 for other ids; whatever else the request holds comes after.
 #[derive(Debug)]
 pub(crate) struct Authorized {
     /// The company in the path.
@@ -64,6 +64,7 @@ impl FromRequestParts<App> for Authorized {
         if !caller.may_reach(company) {
             return Err(ApiError::forbidden());
         }
+        app.admit(company)?;
         let ids = params.iter().map(|(name, text)| Ok((name.to_owned(), read_id(name, text)?)));
         Ok(Authorized { company, ids: ids.collect::<Result<_>>()? })
     }

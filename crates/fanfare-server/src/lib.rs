@@ -10,7 +10,10 @@ pub mod auth;
 mod docs;
 mod error;
 mod form;
+#[doc(hidden)]
+pub mod fuzz;
 mod openapi;
+mod rate;
 mod seen;
 mod serve;
 mod standing;
@@ -19,4 +22,5 @@ mod w3block;
 
 pub use app::{App, router};
 pub use openapi::openapi;
-pub use serve::serve;
+pub use rate::Rate;
+pub use serve::{Doors, serve};
