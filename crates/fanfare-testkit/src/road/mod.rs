@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a behaviour that is not kept is a panic")]
 #![allow(clippy::cognitive_complexity, reason = "it counts every assertion and await as a branch")]
 
+mod access_taps;
 mod arrivals;
 mod bench;
 mod deaths;

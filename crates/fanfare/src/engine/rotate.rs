@@ -10,8 +10,8 @@ use crate::engine::manage::{generate_secret, internal};
 use crate::engine::{Engine, World};
 use crate::error::{Error, Result};
 use crate::model::{
-    CompanyId, Endpoint, EndpointChange, EndpointId, LaneKey, PreviousSecret, Purpose, Sealed,
-    SecretChange, Timestamp,
+    Act, CompanyId, Endpoint, EndpointChange, EndpointId, LaneKey, PreviousSecret, Purpose, Sealed,
+    SecretChange, SecretPart, Timestamp,
 };
 use crate::sign::{Keys, PublicKey, Secret, Signers, SigningKey};
 
@@ -80,7 +80,8 @@ impl Engine {
             let reason = format!("must be 0 to {} seconds", GRACE_MAX.as_secs());
             return Err(Error::invalid("gracePeriod", reason));
         }
-        finish(&self.world, Arc::clone(&self.world).rotate(company, id, rotation)).await
+        let rotate = Arc::clone(&self.world).rotate((company, id), rotation, self.act());
+        finish(&self.world, rotate).await
     }
 
     /// Lets an endpoint sign with a key of its own too (`v1a`), or no longer, beside other changes.
@@ -146,9 +147,9 @@ impl Engine {
 impl World {
     async fn rotate(
         self: Arc<Self>,
-        company: CompanyId,
-        id: EndpointId,
+        (company, id): (CompanyId, EndpointId),
         rotation: Rotation,
+        act: Act,
     ) -> Result<Endpoint> {
         loop {
             let present = self.store.endpoint(company, id).await?;
@@ -156,7 +157,7 @@ impl World {
             let secrets = self.rotated(&present, &rotation)?;
             let expected = secrets.secret.clone();
             let change = EndpointChange { secrets: Some(secrets), ..EndpointChange::default() };
-            let changed = Arc::clone(&self).change(company, id, change).await?;
+            let changed = Arc::clone(&self).change((company, id), change, act.clone()).await?;
             if changed.secret == expected {
                 return Ok(changed);
             }
@@ -179,6 +180,7 @@ impl World {
             instead_of: present.secret.clone(),
             secret: self.seal_keys(present.company, present.id, &keys)?,
             previous,
+            part: SecretPart::Secret,
         })
     }
 
@@ -203,7 +205,8 @@ impl World {
             (older, _) => older.cloned(),
         };
         let secret = self.seal_keys(company, id, &keys)?;
-        Ok(Some(SecretChange { instead_of: present.secret.clone(), secret, previous }))
+        let (instead_of, part) = (present.secret.clone(), SecretPart::SigningKey);
+        Ok(Some(SecretChange { instead_of, secret, previous, part }))
     }
 
     /// Seals an endpoint's keys.

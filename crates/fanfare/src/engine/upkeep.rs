@@ -13,6 +13,8 @@ const ROUND: Duration = Duration::from_secs(60);
 const SLICE: u32 = 16;
 /// The pause between two slices.
 const BREATH: Duration = Duration::from_millis(4);
+/// How long the audit log is kept, whatever becomes of history: a year, and time to look into it.
+const AUDIT_RETENTION: Duration = Duration::from_hours(400 * 24);
 /// Secrets read at once by a check.
 const SECRETS: u32 = 500;
 
@@ -59,6 +61,10 @@ struct Round {
     history: Walk,
     /// No finished replay is older than history.
     replays: bool,
+    /// No key has been of no use for longer than history is kept.
+    api_keys: bool,
+    /// No entry of the audit log is older than those are kept.
+    audit: bool,
     payloads: Walk,
 }
 
@@ -89,6 +95,12 @@ impl Round {
         } else if !self.replays {
             let before = now.minus(rules.retention);
             self.replays = store.forget_replays(before, SLICE).await? == 0;
+        } else if !self.api_keys {
+            let before = now.minus(rules.retention);
+            self.api_keys = store.forget_api_keys(before, SLICE).await? == 0;
+        } else if !self.audit {
+            let before = now.minus(AUDIT_RETENTION);
+            self.audit = store.forget_entries(before, SLICE).await? == 0;
         } else if !self.payloads.done && rules.payload_retention < rules.retention {
             let before = now.minus(rules.payload_retention);
             self.payloads.go_on(store.strip(before, self.payloads.place, SLICE).await?);

@@ -1,5 +1,7 @@
 //! The nouns. Plain data: no I/O, no clock, no database types.
 
+mod api_key;
+mod audit;
 mod delivery;
 mod endpoint;
 mod event;
@@ -13,6 +15,8 @@ mod replay;
 mod sealed;
 mod time;
 
+pub use api_key::{ApiKey, KeyHash, Scope};
+pub use audit::{Act, Action, Actor, ActorKind, Entry};
 pub use delivery::{
     Answer, Attempt, Claim, Delivery, DeliveryState, Outcome, PARKED_MS, Record, Timing, Verdict,
     expired,
@@ -25,11 +29,11 @@ pub use event::Event;
 pub use event_type::{CATALOGUE, EventType, Known, Notice, Subscription};
 pub use headers::Headers;
 pub use hearing::{Told, WhyNot};
-pub use id::{CompanyId, DeliveryId, EndpointId, EventId, ReplayId};
+pub use id::{ApiKeyId, AuditId, CompanyId, DeliveryId, EndpointId, EventId, ReplayId};
 pub use page::{
     DeliveryList, DeliverySort, EndpointList, EndpointSort, History, Journey, Order, Page,
     Registered, Window,
 };
 pub use replay::{Replay, Selection};
-pub use sealed::{PreviousSecret, Purpose, Sealed, SecretChange};
+pub use sealed::{PreviousSecret, Purpose, Sealed, SecretChange, SecretPart};
 pub use time::Timestamp;
