@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use fanfare::Engine;
 use url::Url;
 
@@ -60,7 +60,9 @@ pub fn router(app: App) -> Router {
 }
 
 fn native() -> Router<App> {
-    use v1::{companies, deliveries, endpoints, events, explain, keys, matching, replays};
+    use v1::{
+        api_keys, audit, companies, deliveries, endpoints, events, explain, keys, matching, replays,
+    };
     Router::new()
         .route("/v1/companies/{companyId}", get(companies::show).put(companies::name))
         .route("/v1/companies/{companyId}/events", post(events::emit))
@@ -92,6 +94,9 @@ fn native() -> Router<App> {
         .route("/v1/companies/{companyId}/replays", get(replays::list).post(replays::start))
         .route("/v1/companies/{companyId}/replays/{replayId}", get(replays::show))
         .route("/v1/companies/{companyId}/replays/{replayId}/cancel", post(replays::cancel))
+        .route("/v1/companies/{companyId}/api-keys", get(api_keys::list).post(api_keys::create))
+        .route("/v1/companies/{companyId}/api-keys/{apiKeyId}", delete(api_keys::revoke))
+        .route("/v1/companies/{companyId}/audit", get(audit::list))
 }
 
 /// W3Block's eight operations.

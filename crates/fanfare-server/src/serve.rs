@@ -5,12 +5,17 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::caller::Peer;
 
 /// How long a connection may take to send a request's head. An idle connection is given the same
 /// time, so it is longer than the minute that proxies keep theirs.
@@ -32,8 +37,9 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(converse(stream, router.clone(), stop.clone()));
+            Ok((stream, peer)) => {
+                let peer = Peer(peer.ip());
+                connections.spawn(converse((stream, peer), router.clone(), stop.clone()));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -46,12 +52,16 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     while connections.join_next().await.is_some() {}
 }
 
-async fn converse(stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn converse((stream, peer): (TcpStream, Peer), router: Router, stop: CancellationToken) {
     // Answers are written whole, so there is nothing to wait for.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER_BYTES_MAX);
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

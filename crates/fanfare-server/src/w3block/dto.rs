@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::paging::{PaginationLinksDto, PaginationMetaDto};
+use crate::access::{Authorized, MASK};
 
 /// A company.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -158,6 +159,14 @@ impl CompanyEntityDto {
 }
 
 impl WebhooksConfigurationEntityDto {
+    /// The same as this caller may see it.
+    pub(super) fn for_eyes_of(mut self, access: &Authorized) -> Self {
+        if !access.may_see_secrets() {
+            self.signature_key = MASK.to_owned();
+        }
+        self
+    }
+
     pub(super) fn of(endpoint: &Endpoint, secret: &Secret, company: CompanyEntityDto) -> Self {
         WebhooksConfigurationEntityDto {
             id: endpoint.id.to_string(),

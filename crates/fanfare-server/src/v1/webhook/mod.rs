@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::access::{Authorized, MASK};
 use crate::error::{ApiError, Result};
 
 pub(crate) use forms::{NewWebhook, WebhookChange};
@@ -24,7 +25,8 @@ pub(crate) struct Webhook {
     id: String,
     #[schema(example = "https://example.com/hooks")]
     url: String,
-    /// Signs what is sent (Standard Webhooks). While a rotation is under way, the new one.
+    /// Signs what is sent (Standard Webhooks). While a rotation is under way, the new one. An API
+    /// key of scope `read` is shown `***`.
     secret: String,
     /// What it listens to: types, everything below a prefix (`order.*`), or everything (`*`).
     #[schema(example = json!(["ORDER_CREATED", "payment.*"]))]
@@ -103,6 +105,11 @@ pub(crate) struct WebhookList {
 }
 
 impl Webhook {
+    /// The same as this caller may see it.
+    pub(super) fn for_eyes_of(self, access: &Authorized) -> Self {
+        if access.may_see_secrets() { self } else { Webhook { secret: MASK.to_owned(), ..self } }
+    }
+
     pub(super) fn of(engine: &Engine, endpoint: &Endpoint) -> Result<Self> {
         let signers = engine.signers(endpoint)?;
         let public_key = signers.current.signing.as_ref().map(SigningKey::public);
