@@ -126,7 +126,8 @@ async fn an_id_is_a_hyphenated_uuid_and_the_answer_says_which_is_not() {
                 let (status, _, message) = reply.error();
                 assert_eq!(status, 400, "{method} {path} {bad}");
                 let (named, _) = message.split_once(": ").unwrap();
-                let known = ["endpointId", "deliveryId", "replayId", "configurationId", "path"];
+                let known =
+                    ["endpointId", "deliveryId", "replayId", "configurationId", "apiKeyId", "path"];
                 assert!(known.contains(&named), "{message}");
             }
         }

@@ -244,6 +244,11 @@ impl Bench {
         panic!("never came: {last}");
     }
 
+    /// The time, as answers show it.
+    pub(crate) fn clock_text(&self) -> String {
+        self.clock.now().to_string()
+    }
+
     /// Moves the clock past the next retry.
     pub(crate) fn pass(&self, time: Duration) {
         self.clock.advance(time);
