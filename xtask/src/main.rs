@@ -10,6 +10,7 @@
     reason = "chores run on the real clock and in the real environment"
 )]
 
+mod fuzz;
 mod interop;
 mod postgres;
 mod process;
@@ -30,6 +31,9 @@ Usage: cargo xtask <CHORE>
   bench [--full]  builds for release, measures, prints a table
                   (--full: longer, and also what takes long, 40 minutes at most;
                   --quick: only shows that everything runs; --only NAME: one thing)
+  fuzz  [TARGET] [--seconds N]
+                  inputs without end for what reads strangers' words, with cargo-fuzz
+                  (a minute for each target; what is found stays below fuzz/artifacts)
   deny            licences, advisories and sources of the dependencies, with cargo-deny
 ";
 
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         ["test"] => test::run_all(false),
         ["test", "--full"] => test::run_all(true),
         ["bench", options @ ..] => bench(options),
+        ["fuzz", options @ ..] => fuzz::run_targets(options),
         ["deny"] => deny(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod contract;
 pub mod dice;
+pub mod fuzz;
 pub mod postgres;
 pub mod process;
 pub mod producers;

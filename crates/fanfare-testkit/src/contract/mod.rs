@@ -112,6 +112,7 @@ macro_rules! store_contract {
             only_the_first_of_a_key_is_claimed
             in_a_strict_order_everything_waits_for_what_came_before
             whatever_ends_a_delivery_lets_the_next_one_go
+            what_is_let_go_may_be_claimed_at_once
             a_replay_waits_for_others_of_its_key
             racing_emits_and_results_leave_one_of_each_key_to_go
             a_newer_delivery_supersedes_those_of_its_type_and_key

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use fanfare::model::{Delivery, DeliveryState, Endpoint, Event, Flow, Ordering, Verdict};
+use fanfare::model::{
+    Delivery, DeliveryState, Endpoint, EndpointChange, Event, Flow, Ordering, Record, Verdict,
+};
 use fanfare::store::{Store, Unsent};
 use fanfare::{CompanyId, Timestamp};
 use futures_util::future::join_all;
 
 use super::fixtures::{
     LEASE, NOW, SECOND, accept_all, accept_none, act, admission, assert_sound, claim, claim_one,
-    company, delivery, endpoint, event, failed, history, new, plain, record,
+    company, delivery, endpoint, event, failed, history, new, plain, record, result,
 };
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -95,7 +97,7 @@ pub async fn whatever_ends_a_delivery_lets_the_next_one_go(store: &dyn Store) {
         let head = if n == 0 { head.clone() } else { claim_one(store, &endpoint, NOW).await };
         assert_eq!(head.delivery, ids[n]);
         let attempt = super::attempt(&head, NOW, 200).into();
-        let record = fanfare::model::Record::new(head, attempt, verdict, NOW);
+        let record = Record::new(head, attempt, verdict, NOW);
         let recorded = store.record(record).await.unwrap();
         assert_eq!((recorded.applied, &recorded.woken), (true, &lane));
     }
@@ -117,6 +119,55 @@ pub async fn whatever_ends_a_delivery_lets_the_next_one_go(store: &dyn Store) {
         assert_eq!(in_order(store, &endpoint).await.into_iter().filter(waits).count(), left);
         store.bury(NOW, 1).await.unwrap();
     }
+}
+
+/// Under the record's lease, for the endpoint as it is by then, or not at all: then its lane is
+/// woken. What is disabled or due later is let go unclaimed.
+pub async fn what_is_let_go_may_be_claimed_at_once(store: &dyn Store) {
+    let company = company();
+    let endpoint = ordered(store, company, Ordering::Key).await;
+    for n in 0..4 {
+        let deliver_at = (n == 3).then(|| NOW.plus(SECOND * 9));
+        accept_none(store, &Event { deliver_at, ..keyed(company, "a", NOW) }).await;
+    }
+    let change = EndpointChange { max_retries: Some(9), ..EndpointChange::default() };
+    let (mut head, at) = (claim_one(store, &endpoint, NOW).await, NOW.plus(SECOND));
+    store.change_endpoint(company, endpoint.id, &change, &act(NOW)).await.unwrap();
+    for sequence in [2, 3] {
+        let next = Some(LEASE);
+        let concluded = Record { next, ..result(&head, Verdict::Concluded, at) };
+        let recorded = store.record(concluded.clone()).await.unwrap();
+        let late = store.record(concluded).await.unwrap();
+        assert!(!late.applied && late.next.is_none() && late.woken.is_empty());
+        head = match recorded.next {
+            Some(claimed) => {
+                assert!(recorded.woken.is_empty());
+                assert!(claim(store, &endpoint, 10, at).await.claims.is_empty(), "it is claimed");
+                claimed
+            }
+            None => {
+                assert_eq!(recorded.woken, [endpoint.lane()]);
+                claim_one(store, &endpoint, at).await
+            }
+        };
+        assert_eq!((head.sequence, head.due_at, head.attempts), (sequence, at, 0));
+        assert_eq!((head.endpoint.max_retries, head.ordered), (9, true));
+        assert_sound(store).await;
+    }
+    let last = Record { next: Some(LEASE), ..result(&head, Verdict::Concluded, at) };
+    let recorded = store.record(last).await.unwrap();
+    assert!(recorded.next.is_none(), "it is not due yet");
+    assert_eq!(claim_one(store, &endpoint, NOW.plus(SECOND * 9)).await.sequence, 4);
+
+    accept_none(store, &keyed(company, "b", NOW)).await;
+    accept_none(store, &keyed(company, "b", NOW)).await;
+    let head = claim_one(store, &endpoint, at).await;
+    let disabled = Some(Some("by hand".to_owned()));
+    let change = EndpointChange { disabled, ..EndpointChange::default() };
+    store.change_endpoint(company, endpoint.id, &change, &act(at)).await.unwrap();
+    let held = Record { next: Some(LEASE), ..result(&head, Verdict::Concluded, at) };
+    assert!(store.record(held).await.unwrap().next.is_none(), "nothing of a disabled endpoint");
+    assert_sound(store).await;
 }
 
 /// It comes after everything that waits under its key by then.

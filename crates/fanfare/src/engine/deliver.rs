@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::engine::dispatch::{give_back, start_senders};
+use crate::engine::dispatch::{give_back, start_senders, take_in};
 use crate::engine::{World, health};
 use crate::metrics::Stopwatch;
 use crate::model::{
@@ -48,7 +48,10 @@ pub(super) async fn deliver(world: Arc<World>, turn: Turn) {
 
     let verdict = judge(&world, &claim, &attempt, now);
     let verdict = retry::in_time(verdict, attempt.number, claim.event.expires_at);
-    let mut record = Record { health, ..Record::new(claim, attempt.into(), verdict, now) };
+    let next = (claim.ordered && change.is_none())
+        .then(|| world.lanes().admits(pass.key.endpoint, now))
+        .and_then(|admitted| admitted.then(|| world.lease()));
+    let mut record = Record { health, next, ..Record::new(claim, attempt.into(), verdict, now) };
     health::draw(&mut record, change);
     save(&world, record, change).await;
     drop((withheld, unrecorded));
@@ -171,6 +174,9 @@ async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
         tracing::warn!(delivery.id = %delivery, "a result came too late, or for the second time");
     }
     tell_lanes(world, &record, &recorded.woken);
+    if recorded.next.is_some() {
+        take_in(world, recorded.next.into_iter().collect(), std::iter::empty(), record.at);
+    }
     drop(refused);
 }
 

@@ -213,12 +213,15 @@ pub struct Record {
     pub disabled: Option<Disabled>,
     /// What operational endpoints are to hear of it.
     pub notices: Vec<Event>,
+    /// For how long the next delivery under the order key may be claimed at once, if this one's end
+    /// lets it go; `None` when whoever records has no room for it.
+    pub next: Option<Duration>,
 }
 
 impl Record {
     /// A record of an attempt after which the endpoint does as before.
     pub fn new(claim: Claim, attempt: Arc<Attempt>, verdict: Verdict, at: Timestamp) -> Self {
         let (health, disabled, notices) = (None, None, Vec::new());
-        Record { claim, attempt, verdict, at, health, disabled, notices }
+        Record { claim, attempt, verdict, at, health, disabled, notices, next: None }
     }
 }

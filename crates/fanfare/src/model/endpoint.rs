@@ -381,20 +381,28 @@ fn set<T: Clone>(field: &mut T, change: &Option<T>) {
 #[derive(Debug, Default)]
 pub struct Listeners {
     by_pattern: HashMap<String, Vec<Arc<Endpoint>>>,
+    by_id: HashMap<EndpointId, Arc<Endpoint>>,
 }
 
 impl Listeners {
     /// Sorts endpoints by what they listen to; the disabled ones are left out.
     pub fn new(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let mut by_pattern: HashMap<String, Vec<Arc<Endpoint>>> = HashMap::new();
+        let mut by_id = HashMap::new();
         for endpoint in endpoints.into_iter().filter(|endpoint| endpoint.disabled.is_none()) {
             let endpoint = Arc::new(endpoint);
             for pattern in &endpoint.events {
                 let listening = by_pattern.entry(pattern.as_str().to_owned()).or_default();
                 listening.push(Arc::clone(&endpoint));
             }
+            by_id.insert(endpoint.id, endpoint);
         }
-        Listeners { by_pattern }
+        Listeners { by_pattern, by_id }
+    }
+
+    /// One of them.
+    pub fn get(&self, id: EndpointId) -> Option<&Arc<Endpoint>> {
+        self.by_id.get(&id)
     }
 
     /// Every endpoint that hears of this event, each once, in the order of their ids. Operational

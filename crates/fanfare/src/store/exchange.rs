@@ -87,12 +87,14 @@ pub enum Accepted {
 }
 
 /// What came of a record.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Recorded {
     /// Whether the claim still held, so that the verdict counts.
     pub applied: bool,
-    /// Lanes in which something fell due by it.
+    /// Lanes in which something fell due by it, and is not claimed.
     pub woken: Vec<LaneKey>,
+    /// The next delivery under the order key, claimed.
+    pub next: Option<Claim>,
 }
 
 /// How deliveries end unsent.

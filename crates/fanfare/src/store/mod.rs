@@ -150,8 +150,9 @@ pub trait Queue: Send + Sync {
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
     /// under it changes nothing. That an endpoint is disabled by it is noted in the audit log as the
-    /// engine's own act. A delivery that ends lets the next one under its order key go; a
-    /// retry does not. One that would be tried again although a newer one that supersedes it waits
+    /// engine's own act. A delivery that ends lets the next one under its order key go, and a store
+    /// may claim that at once where the record allows it and it is due; a retry does not. One that
+    /// would be tried again although a newer one that supersedes it waits
     /// fails instead, naming that.
     ///
     /// What is applied also brings along how the endpoint does, unless it is sent elsewhere by now;

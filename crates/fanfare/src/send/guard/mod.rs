@@ -106,6 +106,9 @@ impl GuardPolicy {
     }
 
     fn judge_name(&self, domain: &str, port: u16) -> Result<(), Refusal> {
+        if !name::is_plain(domain) {
+            return Err(Refusal::Malformed);
+        }
         let opened = |entry: &&AllowedHost| entry.opens(domain, port);
         if !self.allow_hosts.iter().any(|entry| opened(&entry)) {
             name::judge(domain)?;

@@ -6,6 +6,21 @@ use crate::send::guard::Refusal;
 /// <https://www.iana.org/assignments/special-use-domain-names>
 const LOCAL: [&str; 6] = ["localhost", "local", "internal", "lan", "home.arpa", "onion"];
 
+/// The longest name and the longest part of one (RFC 1035, section 2.3.4).
+const NAME_BYTES_MAX: usize = 253;
+const LABEL_BYTES_MAX: usize = 63;
+
+/// Is `domain` made of what names of hosts are made of? The rules for URLs also let `}` and the like
+/// pass, which other parsers end a host at.
+pub(super) fn is_plain(domain: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let labels = domain.strip_suffix('.').unwrap_or(domain);
+    labels.len() <= NAME_BYTES_MAX
+        && labels
+            .split('.')
+            .all(|label| (1..=LABEL_BYTES_MAX).contains(&label.len()) && label.bytes().all(plain))
+}
+
 /// Is `domain`, in lower case, the name of a host that anyone could reach?
 pub(super) fn judge(domain: &str) -> Result<(), Refusal> {
     if domain.ends_with('.') {

@@ -80,6 +80,10 @@ const HOSTILE: &[(&str, &[&str])] = &[
             "https://[::1",
             "https://[::1%25eth0]/",
             "https://a.io:99999/",
+            "https://exampl}e.com/", // a name to `url`, the end of one to others
+            "https://a..example.com/",
+            "https://.example.com/",
+            "https://a123456789b123456789c123456789d123456789e123456789f123456789g123.example/",
         ],
     ),
     (

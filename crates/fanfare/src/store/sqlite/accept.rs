@@ -300,7 +300,7 @@ fn supersede(tx: &mut Tx<'_>, new: &Born<'_>) -> rusqlite::Result<Option<Timesta
     }
     let mut next = None;
     for (id, ..) in &older {
-        next = next.or(let_next_go(tx, lane.company, *id, now)?);
+        next = next.or(let_next_go(tx, lane.company, *id, now)?.map(|(_, due)| due));
     }
     Ok(next)
 }
@@ -312,14 +312,14 @@ pub(super) fn give_way(
     lane: LaneKey,
     id: DeliveryId,
     now: Timestamp,
-) -> rusqlite::Result<Option<Timestamp>> {
+) -> rusqlite::Result<bool> {
     let newer = tx
         .prepare_cached(NEWER)?
         .query_row([lane.company.uuid(), id.uuid()], |row| Ok(DeliveryId::from_uuid(row.get(0)?)))
         .optional()?;
-    let Some(newer) = newer else { return Ok(None) };
+    let Some(newer) = newer else { return Ok(false) };
     end_for(tx, lane, (id, newer), now)?;
-    let_next_go(tx, lane.company, id, now)
+    Ok(let_next_go(tx, lane.company, id, now)?.is_some())
 }
 
 fn end_for(

@@ -1,6 +1,6 @@
 //! Deliveries that end unsent, and those that may go because others have ended.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use crate::model::{
     CompanyId, DeliveryId, DeliveryState, EndpointId, LaneKey, PARKED_MS, Timestamp,
@@ -24,7 +24,7 @@ const LET_NEXT_GO: &str = "
         join deliveries n indexed by deliveries_ordered on n.company_id = e.company_id
             and n.endpoint_id = e.endpoint_id and n.order_key = e.order_key and n.state = 0
         where e.company_id = ?1 and e.id = ?2 order by n.sequence limit 1)
-    returning due_at";
+    returning id, due_at";
 
 /// A waiting delivery to fail.
 pub(super) struct Doomed {
@@ -79,14 +79,15 @@ pub(super) fn end(tx: &mut Tx<'_>, doomed: &Doomed, now: Timestamp) -> rusqlite:
 }
 
 /// Lets the first of those that wait under the order key of a delivery that has ended go. Returns
-/// when that is due, unless it was so before or there is none.
+/// it and when it is due, unless it was so before or there is none.
 pub(super) fn let_next_go(
     tx: &Tx<'_>,
     company: CompanyId,
     ended: DeliveryId,
     now: Timestamp,
-) -> rusqlite::Result<Option<Timestamp>> {
+) -> rusqlite::Result<Option<(DeliveryId, Timestamp)>> {
     let mut statement = tx.prepare_cached(LET_NEXT_GO)?;
     let values = params![company.uuid(), ended.uuid(), now.0, PARKED_MS];
-    statement.query_row(values, |row| Ok(Timestamp(row.get(0)?))).optional()
+    let read = |row: &Row<'_>| Ok((DeliveryId::from_uuid(row.get(0)?), Timestamp(row.get(1)?)));
+    statement.query_row(values, read).optional()
 }

@@ -42,6 +42,11 @@ const CLAIM: &str = "
     update deliveries set due_at = ?3, claimed = 1, fence = ?4
     where company_id = ?1 and id = ?2";
 
+const CLAIM_FREED: &str = "
+    update deliveries set due_at = ?4, claimed = 1, fence = fence + 1
+    where company_id = ?1 and id = ?2
+    returning id, event_id, shape, fence - 1, attempts, probes, sequence, ?3, order_key is not null";
+
 const NEXT_DUE: &str = "
     select due_at from deliveries indexed by deliveries_due
     where state = 0 and company_id = ?1 and endpoint_id = ?2 and due_at < ?3
@@ -197,6 +202,20 @@ fn claim(tx: &Tx<'_>, lane: &Wanted, now: Timestamp, lease: Duration) -> rusqlit
     let next_due = next.query_row(params![company, id, PARKED_MS], |row| row.get(0)).optional()?;
     let next_due = next_due.map(Timestamp);
     Ok(Claimed { key, claims, next_due })
+}
+
+/// Claims a delivery that has just been let go.
+pub(super) fn claim_freed(
+    tx: &Tx<'_>,
+    endpoint: &Arc<Endpoint>,
+    id: DeliveryId,
+    now: Timestamp,
+    lease: Duration,
+) -> rusqlite::Result<Claim> {
+    let company = endpoint.company.uuid();
+    let mut claim = tx.prepare_cached(CLAIM_FREED)?;
+    let until = now.plus(lease).0;
+    claim.query_row(params![company, id.uuid(), now.0, until], read_due)?.into_claim(tx, endpoint)
 }
 
 /// What a claim needs of a delivery.

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use rusqlite::params;
 
-use crate::model::{DeliveryState, Disabled, Event, Health, LaneKey, Record, Verdict};
+use crate::model::{
+    Claim, DeliveryId, DeliveryState, Disabled, Event, Health, LaneKey, Record, Timestamp, Verdict,
+};
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::sqlite::Tx;
 use crate::store::sqlite::accept::{accept, give_way, read_listeners};
 use crate::store::sqlite::ending::let_next_go;
 use crate::store::sqlite::endpoints::disable;
-use crate::store::sqlite::queue::found_delivery;
+use crate::store::sqlite::queue::{claim_freed, found_delivery};
 use crate::store::{Accepted, Admission, Emit, Recorded};
 
 const RECORD: &str = "
@@ -65,15 +67,31 @@ pub(super) fn apply(tx: &mut Tx<'_>, record: &Record) -> rusqlite::Result<Record
     }
     let mut woken = if applied { follow(tx, record)? } else { Vec::new() };
     let retried = state == DeliveryState::Waiting;
-    let next = if applied && retried && claim.event.ordering_key.is_some() {
-        give_way(tx, lane, claim.delivery, *at)?
+    let mut next = None;
+    if applied && retried && claim.event.ordering_key.is_some() {
+        woken.extend(give_way(tx, lane, claim.delivery, *at)?.then_some(lane));
     } else if applied && !retried && claim.ordered {
-        let_next_go(tx, lane.company, claim.delivery, *at)?
-    } else {
-        None
-    };
-    woken.extend(next.map(|_| lane));
-    Ok(Recorded { applied, woken })
+        let freed = let_next_go(tx, lane.company, claim.delivery, *at)?;
+        if let (Some((freed, due)), Some(lease)) = (freed, record.next)
+            && due <= *at
+        {
+            next = claim_next(tx, lane, (freed, *at), lease)?;
+        }
+        woken.extend((freed.is_some() && next.is_none()).then_some(lane));
+    }
+    Ok(Recorded { applied, woken, next })
+}
+
+/// Claims what has just been let go, for the endpoint as it is now, unless that is disabled.
+fn claim_next(
+    tx: &mut Tx<'_>,
+    lane: LaneKey,
+    (id, now): (DeliveryId, Timestamp),
+    lease: Duration,
+) -> rusqlite::Result<Option<Claim>> {
+    let listeners = tx.listeners(lane.company, |db| read_listeners(db, lane.company))?;
+    let endpoint = listeners.get(lane.endpoint);
+    endpoint.map(|endpoint| claim_freed(tx, endpoint, id, now, lease)).transpose()
 }
 
 fn add_attempt(tx: &Tx<'_>, record: &Record) -> rusqlite::Result<()> {
