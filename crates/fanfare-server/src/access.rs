@@ -14,8 +14,6 @@ use crate::app::App;
 use crate::caller::{Identity, Peer};
 use crate::error::{ApiError, Result};
 
-/// What is shown instead of a secret.
-pub(crate) const MASK: &str = "***";
 /// The path parameter that names the company.
 const COMPANY: &str = "companyId";
 

@@ -176,7 +176,7 @@ impl From<fanfare::Error> for ApiError {
         use fanfare::Error;
         let text = error.to_string();
         match error {
-            Error::Invalid { field, reason } => ApiError::invalid_field(field, reason),
+            Error::Invalid { field, reason } => ApiError::invalid_field(&field, reason),
             Error::OfSeveral { at, error } => ApiError::from(*error).of_several(at),
             Error::Final { .. } => ApiError::new(StatusCode::CONFLICT, "delivery_final", text),
             Error::TooLarge { .. } | Error::TooMuch { .. } => {

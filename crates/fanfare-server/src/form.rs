@@ -12,8 +12,8 @@ use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use bytes::Bytes;
 use fanfare::Engine;
 use fanfare::engine::RETRIES_MAX;
-use fanfare::model::Address;
 use fanfare::model::filter::Filter;
+use fanfare::model::{Address, OwnHeaders};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -193,6 +193,42 @@ impl Form {
                 None
             }
         }
+    }
+
+    /// An object of headers by their names.
+    pub(crate) fn headers(&mut self, name: &str) -> Option<OwnHeaders> {
+        let Value::Object(given) = self.take(name)? else {
+            return self.refuse(name, "must be an object of headers: {\"name\": \"value\"}");
+        };
+        let mut pairs = Vec::with_capacity(given.len());
+        for (header, value) in &given {
+            let Some(value) = value.as_str() else {
+                return self.refuse(&format!("{name}.{header}"), "must be a string");
+            };
+            pairs.push((header, value));
+        }
+        match OwnHeaders::read(pairs) {
+            Ok(headers) => Some(headers),
+            Err(flaws) => {
+                flaws.iter().for_each(|flaw| self.wrong(&flaw.field, &flaw.reason));
+                None
+            }
+        }
+    }
+
+    /// An object, to be taken apart field by field and given back by [`Form::close`].
+    pub(crate) fn open(&mut self, name: &str) -> Option<Form> {
+        match self.take(name)? {
+            Value::Object(fields) => {
+                Some(Form { fields, body: self.body.clone(), wrong: Vec::new() })
+            }
+            _ => self.refuse(name, "must be an object"),
+        }
+    }
+
+    /// Notes what was wrong in an object.
+    pub(crate) fn close(&mut self, name: &str, object: Form) {
+        self.wrong.extend(object.wrong.into_iter().map(|wrong| format!("{name}.{wrong}")));
     }
 
     /// A field for which null has a meaning of its own: `None` when it is not given, `Some(None)`

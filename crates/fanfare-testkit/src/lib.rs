@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, reason = "what a test needs and does not get ends the test")]
 
+pub mod authority;
 pub mod client;
 pub mod contract;
 pub mod dice;

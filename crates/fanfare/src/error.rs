@@ -1,5 +1,8 @@
 //! The errors a caller can act on. Anything else is `Internal`.
 
+use std::borrow::Cow;
+
+use crate::model::Flaw;
 use crate::store::StoreError;
 
 /// The result of an engine call.
@@ -12,8 +15,8 @@ pub enum Error {
     /// The caller sent something that can never work.
     #[error("{field}: {reason}")]
     Invalid {
-        /// The field of the input.
-        field: &'static str,
+        /// The field of the input, by its path.
+        field: Cow<'static, str>,
         /// What is wrong with it and what would be right, for people.
         reason: String,
     },
@@ -106,8 +109,14 @@ impl Error {
     }
 
     /// The caller sent something that can never work.
-    pub fn invalid(field: &'static str, reason: impl Into<String>) -> Error {
-        Error::Invalid { field, reason: reason.into() }
+    pub fn invalid(field: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Error {
+        Error::Invalid { field: field.into(), reason: reason.into() }
+    }
+}
+
+impl From<Flaw> for Error {
+    fn from(flaw: Flaw) -> Self {
+        Error::invalid(flaw.field, flaw.reason)
     }
 }
 

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::engine::{Engine, NewEndpoint, NewEvent, Rotation, check_json};
+use crate::engine::{Engine, NewEndpoint, NewEvent, OwnChange, Rotation, check_json};
 use crate::error::{Error, Result};
 use crate::model::{
     CompanyId, DeliveryId, DeliveryState, EndpointChange, EndpointId, EventId, EventType, Format,
-    History, Outcome, Subscription, Timestamp,
+    History, Outcome, OwnHeaders, OwnTls, Subscription, Timestamp,
 };
 use crate::options::Options;
 use crate::sign::Secret;
@@ -89,6 +89,10 @@ pub struct Webhook {
     pub secret: Secret,
     /// What it listens to, as `ORDER_CREATED` where commercio names it.
     pub events: Vec<String>,
+    /// Headers that go with every request, with their values masked.
+    pub headers: OwnHeaders,
+    /// The authority and the certificate of its own that connections use, with the key masked.
+    pub tls: OwnTls,
     /// Whether it receives anything.
     pub is_active: bool,
     /// When it was registered.
@@ -127,6 +131,12 @@ pub struct Update<'a> {
     pub format: Option<Format>,
     /// Retries after the first attempt.
     pub max_retries: Option<u32>,
+    /// Headers that go with every request, instead of those before; an empty list removes them. A
+    /// value `***` keeps the present one.
+    pub headers: Option<&'a [(&'a str, &'a str)]>,
+    /// The authority and the certificate of its own that connections use, instead of those before;
+    /// the default removes them. A key `***` keeps the present one.
+    pub tls: Option<OwnTls>,
 }
 
 impl Webhooks {
@@ -137,7 +147,15 @@ impl Webhooks {
     /// [`Error::Invalid`] for a URL that deliveries may not go to, and for an empty or malformed
     /// list.
     pub async fn register(&self, url: &str, events: &[&str]) -> Result<Webhook> {
-        let new = NewEndpoint::new(self.engine.parse_url("url", url)?, subscriptions(events)?);
+        let url = self.engine.parse_url("url", url)?;
+        self.register_with(NewEndpoint::new(url, subscriptions(events)?)).await
+    }
+
+    /// The same with wishes: a secret, a shape, headers, certificates.
+    ///
+    /// # Errors
+    /// As [`Webhooks::register`], and [`Error::Invalid`] for certificates that make no connection.
+    pub async fn register_with(&self, new: NewEndpoint) -> Result<Webhook> {
         let endpoint = self.engine.register(self.company, new).await?;
         self.webhook(&endpoint)
     }
@@ -231,7 +249,9 @@ impl Webhooks {
             max_retries: update.max_retries,
             ..EndpointChange::default()
         };
-        self.webhook(&self.engine.change_endpoint(self.company, id, change).await?)
+        let headers = update.headers.map(headers).transpose()?;
+        let own = OwnChange { headers, tls: update.tls, ..OwnChange::default() };
+        self.webhook(&self.engine.change_endpoint_with(self.company, id, own, change).await?)
     }
 
     /// Lets a webhook receive nothing: what waits for it is held, what happens meanwhile makes no
@@ -284,6 +304,8 @@ impl Webhooks {
             url: endpoint.url.to_string(),
             secret: self.engine.secret(endpoint)?,
             events: endpoint.events.iter().map(constant).collect(),
+            headers: self.engine.own_headers(endpoint)?,
+            tls: self.engine.own_tls(endpoint)?,
             is_active: endpoint.disabled.is_none(),
             created_at: endpoint.created_at,
         })
@@ -295,6 +317,13 @@ fn subscriptions(events: &[&str]) -> Result<Vec<Subscription>> {
         event.parse().map_err(|reason| Error::invalid("events", format!("`{event}`: {reason}")))
     };
     events.iter().map(parse).collect()
+}
+
+fn headers(given: &[(&str, &str)]) -> Result<OwnHeaders> {
+    let read = OwnHeaders::read(given.iter().copied());
+    read.map_err(|flaws| {
+        flaws.into_iter().next().map_or(Error::invalid("headers", ""), Error::from)
+    })
 }
 
 fn delivery(found: History) -> Delivery {

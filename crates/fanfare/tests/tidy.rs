@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &["model"]),
     ("send", &["model", "sign", "metrics"]),
     ("store", &["model", "metrics"]),
-    ("error", &["store"]),
+    ("error", &["model", "store"]),
     ("keys", &["error"]),
     ("engine", &["model", "metrics", "policy", "sign", "seal", "clock", "send", "store", "error"]),
 ];

@@ -60,6 +60,7 @@ pub(super) fn ask(matches: &ArgMatches, question: Question<'_>) -> Result<(Url, 
         url: url.clone(),
         headers: headers(&token, question.key)?,
         body: question.body,
+        identity: None,
     };
     match runtime::on_one_thread(async { Ok(transport.send(request).await.outcome) })? {
         Outcome::Answered(answer) => Ok((url, answer)),

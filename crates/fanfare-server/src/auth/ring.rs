@@ -194,6 +194,7 @@ impl Ring {
             url,
             headers: HeaderMap::from_iter([(ACCEPT, accept)]),
             body: Bytes::new(),
+            identity: None,
         };
         match self.transport.send(request).await.outcome {
             Outcome::Answered(Answer { status: 200, body: bytes, flaw: None, .. }) => {

@@ -69,7 +69,7 @@ pub(crate) async fn show(State(app): State<App>, access: Authorized) -> Result<J
 /// Changes an endpoint
 ///
 /// What is not given stays as it is. Deliveries that wait obey the new `url`, `maxRetries`,
-/// `rateLimit` and `maxInFlight`; the other fields hold for later events.
+/// `rateLimit`, `maxInFlight`, `headers` and `tls`; the other fields hold for later events.
 #[utoipa::path(patch, path = "/v1/companies/{companyId}/endpoints/{endpointId}",
     operation_id = "changeEndpoint", tag = ENDPOINTS, request_body = WebhookChange,
     responses((status = 200, description = "The endpoint as it is now.", body = Webhook)))]
@@ -79,12 +79,9 @@ pub(crate) async fn change(
     form: Form,
 ) -> Result<Json<Webhook>> {
     let engine = access.engine(&app);
-    let (change, asymmetric) = webhook::change(form, &engine)?;
+    let (change, own) = webhook::change(form, &engine)?;
     let (company, id) = (access.company, access.endpoint(ID)?);
-    let endpoint = match asymmetric {
-        Some(wanted) => engine.change_endpoint_signing(company, id, wanted, change).await?,
-        None => engine.change_endpoint(company, id, change).await?,
-    };
+    let endpoint = engine.change_endpoint_with(company, id, own, change).await?;
     Ok(Json::ok(shape(&engine, &endpoint)?))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fanfare::model::{Company, Endpoint};
+use fanfare::model::{Company, Endpoint, MASK};
 use fanfare::sign::Secret;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::paging::{PaginationLinksDto, PaginationMetaDto};
-use crate::access::{Authorized, MASK};
+use crate::access::Authorized;
 
 /// A company.
 #[derive(Debug, Clone, Serialize, ToSchema)]

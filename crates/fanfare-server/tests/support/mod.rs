@@ -249,6 +249,15 @@ impl Bench {
         self.clock.now().to_string()
     }
 
+    /// What the store has written, by the names of its files.
+    pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let files = std::fs::read_dir(self.dir.path()).unwrap().map(|file| file.unwrap().path());
+        let files: Vec<_> =
+            files.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect();
+        assert!(!files.is_empty());
+        files
+    }
+
     /// Moves the clock past the next retry.
     pub(crate) fn pass(&self, time: Duration) {
         self.clock.advance(time);

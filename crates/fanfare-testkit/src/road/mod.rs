@@ -14,6 +14,7 @@ mod network;
 mod notices;
 mod order;
 mod outages;
+mod owns;
 mod paces;
 mod pulse;
 mod replays;
@@ -42,6 +43,7 @@ pub use network::{Network, Reply, Sent};
 pub use notices::*;
 pub use order::*;
 pub use outages::*;
+pub use owns::*;
 pub use paces::*;
 pub use replays::*;
 pub use retries::*;
@@ -99,6 +101,11 @@ macro_rules! road {
             a_rotation_on_disk_survives_a_crash_before_its_answer
             an_endpoint_signs_with_a_key_of_its_own_when_asked
             a_filter_stops_what_does_not_pass
+            headers_of_its_own_go_with_every_request_and_are_not_shown
+            a_change_replaces_headers_and_keeps_what_is_masked
+            of_two_changes_at_once_none_brings_an_old_header_back
+            certificates_of_its_own_go_with_every_request
+            what_cannot_be_opened_sends_nothing
             a_double_click_sends_once
             a_crash_in_the_middle_of_a_replay_doubles_nothing
             a_paced_replay_is_sent_at_its_pace_until_it_is_cancelled
@@ -213,6 +220,7 @@ mod tests {
             include_str!("shares.rs"),
             include_str!("troubles.rs"),
             include_str!("outages.rs"),
+            include_str!("owns.rs"),
             include_str!("paces.rs"),
             include_str!("notices.rs"),
             include_str!("whereabouts.rs"),

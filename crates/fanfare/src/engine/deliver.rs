@@ -103,10 +103,10 @@ async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attem
         let waited = started_at.since(claim.event.created_at);
         world.metrics.first_attempt.observe(waited.as_secs_f64());
     }
-    let signers = world.secrets.of(&world.seal, &claim.endpoint, started_at);
-    let (sent, headers, duration) = match signers {
-        Ok(signers) => {
-            let request = send::request(claim, &signers, started_at);
+    let opened = world.secrets.of(&world.seal, &claim.endpoint, started_at);
+    let (sent, headers, duration) = match opened {
+        Ok(opened) => {
+            let request = send::request(claim, &opened.signers, &opened.own, started_at);
             let headers = send::shown(&request.headers);
             let stopwatch = Stopwatch::start();
             let flight = world.flights.begin(claim.delivery, started_at);
@@ -117,9 +117,9 @@ async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attem
             }
             (sent, headers, stopwatch.elapsed())
         }
-        Err(reason) => {
-            tracing::error!(endpoint.id = %claim.endpoint.id, "{reason}");
-            let reason = "refused: the signing secret cannot be read".to_owned();
+        Err((purpose, why)) => {
+            tracing::error!(endpoint.id = %claim.endpoint.id, "{why}");
+            let reason = format!("refused: the {purpose} cannot be read");
             (Outcome::NoAnswer { reason }.into(), Headers::default(), Duration::ZERO)
         }
     };

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::finish::finish;
+use crate::engine::own::check_https;
 use crate::engine::{Engine, World};
 use crate::error::{Error, Result};
 use crate::model::filter::Filter;
 use crate::model::{
     Act, Address, Attempt, Company, CompanyId, DeliveryId, DeliveryList, Disabled, Endpoint,
-    EndpointChange, EndpointId, EndpointList, Flow, Health, History, Page, Shape, Subscription,
+    EndpointChange, EndpointId, EndpointList, Flow, Health, History, LaneKey, OwnHeaders, OwnTls,
+    Page, Shape, Subscription,
 };
 use crate::sign::{Keys, Secret};
 use crate::store::StoreError;
@@ -35,6 +37,10 @@ pub struct NewEndpoint {
     pub secret: Option<Secret>,
     /// Whether it also signs with a key of its own (`v1a`).
     pub asymmetric: bool,
+    /// Headers that go with every request.
+    pub headers: OwnHeaders,
+    /// The authority and the certificate of its own that connections use.
+    pub tls: OwnTls,
 }
 
 impl NewEndpoint {
@@ -50,6 +56,8 @@ impl NewEndpoint {
             operational: false,
             secret: None,
             asymmetric: false,
+            headers: OwnHeaders::default(),
+            tls: OwnTls::default(),
         }
     }
 }
@@ -89,14 +97,18 @@ impl Engine {
         let secret = new.secret.map_or_else(generate_secret, Ok)?;
         let keys = Keys::with(secret, new.asymmetric).map_err(internal)?;
         let sealed = world.seal_keys(company, id, &keys)?;
+        let lane = LaneKey { company, endpoint: id };
+        let headers = world.seal_headers(lane, new.headers.over(&OwnHeaders::default())?)?;
+        let tls = world.seal_tls(lane, &new.tls.over(&OwnTls::default())?)?;
+        check_https(&new.url, tls.as_ref())?;
         let endpoint = Endpoint {
             id,
             company,
             url: new.url,
             secret: sealed,
             previous: None,
-            headers: None,
-            tls: None,
+            headers,
+            tls,
             events: distinct(new.events),
             filter: new.filter,
             shape: new.shape,
@@ -126,6 +138,7 @@ impl Engine {
         let limits = (change.rate_limit.flatten(), change.max_in_flight.flatten());
         check_flow(limits.0, limits.1, change.coalesce.flatten())?;
         change.events = change.events.map(distinct);
+        self.check_https_after(company, id, &change).await?;
         finish(world, Arc::clone(world).change((company, id), change, self.act())).await
     }
 

@@ -14,6 +14,7 @@ mod flights;
 mod health;
 mod hear;
 mod manage;
+mod own;
 mod replay;
 mod rotate;
 mod secrets;
@@ -53,6 +54,7 @@ pub use manage::{
     COALESCE_DEFAULT, COALESCE_MAX, COMPANY_NAME_MAX, IN_FLIGHT_MAX, NewEndpoint, RATE_MAX,
     RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX,
 };
+pub use own::OwnChange;
 pub use replay::{NewReplay, REPLAY_COUNT_MAX, REPLAY_LIST_MAX, REPLAY_PACE_MAX};
 pub use rotate::{GRACE_DEFAULT, GRACE_MAX, PublishedKey, Rotation};
 pub use upkeep::check;

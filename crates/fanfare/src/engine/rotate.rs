@@ -84,28 +84,6 @@ impl Engine {
         finish(&self.world, rotate).await
     }
 
-    /// Lets an endpoint sign with a key of its own too (`v1a`), or no longer, beside other changes.
-    /// What already is so stays as it is; a key that is not wanted any more is forgotten at once.
-    pub async fn change_endpoint_signing(
-        &self,
-        company: CompanyId,
-        id: EndpointId,
-        asymmetric: bool,
-        change: EndpointChange,
-    ) -> Result<Endpoint> {
-        loop {
-            let present = self.endpoint(company, id).await?;
-            let secrets = self.world.switched(&present, asymmetric)?;
-            let expected = secrets.as_ref().map_or(&present.secret, |new| &new.secret).clone();
-            let change = EndpointChange { secrets, ..change.clone() };
-            let changed = self.change_endpoint(company, id, change).await?;
-            if changed.secret == expected {
-                return Ok(changed);
-            }
-            // Its secret was replaced in between, so this has changed nothing yet.
-        }
-    }
-
     /// The public keys of endpoints with ids above `after` that sign with a key of their own, and
     /// the id to go on from. A page may have few keys or none, and there may still be more.
     pub async fn public_keys(
@@ -186,7 +164,11 @@ impl World {
 
     /// The change of an endpoint that is to sign with a key of its own, or not; `None` when it
     /// already is so.
-    fn switched(&self, present: &Endpoint, asymmetric: bool) -> Result<Option<SecretChange>> {
+    pub(super) fn switched(
+        &self,
+        present: &Endpoint,
+        asymmetric: bool,
+    ) -> Result<Option<SecretChange>> {
         let keys = self.open_keys(present, &present.secret)?;
         let older = present.signing_previous(self.clock.now());
         let older_keys = older.map(|older| self.open_keys(present, &older.secret)).transpose()?;

@@ -314,6 +314,9 @@ pub struct EndpointChange {
     /// The authority and the certificate that connections use from here on, sealed; `Some(None)`
     /// for those of the machine.
     pub tls: Option<Option<Sealed>>,
+    /// The headers and the certificates that parts of these were taken from. The whole change has no
+    /// effect when others have come in between.
+    pub taken_from: Option<(Option<Sealed>, Option<Sealed>)>,
     /// How it does.
     pub health: Option<Health>,
     /// `Some(None)` enables, `Some(Some(reason))` disables; what already is so stays as it is.
@@ -322,13 +325,18 @@ pub struct EndpointChange {
 
 impl EndpointChange {
     /// The endpoint after this change, made at `now`; the same when nothing really changed, or when
-    /// the secret that the change names is not the present one.
+    /// what the change was made from is not what there is.
     ///
     /// One that is sent elsewhere from here on, or enabled, begins anew: what is known of its
     /// health is forgotten.
     pub fn applied_to(&self, before: &Endpoint, now: Timestamp) -> Endpoint {
         let mut after = before.clone();
-        if self.secrets.as_ref().is_some_and(|secrets| secrets.instead_of != before.secret) {
+        let stale = self.secrets.as_ref().is_some_and(|new| new.instead_of != before.secret)
+            || self
+                .taken_from
+                .as_ref()
+                .is_some_and(|(headers, tls)| (headers, tls) != (&before.headers, &before.tls));
+        if stale {
             return after;
         }
         set(&mut after.url, &self.url);

@@ -7,9 +7,12 @@ mod endpoint;
 mod event;
 mod event_type;
 pub mod filter;
+mod flaw;
 mod headers;
 mod hearing;
 mod id;
+mod own_headers;
+mod own_tls;
 mod page;
 mod replay;
 mod sealed;
@@ -27,9 +30,15 @@ pub use endpoint::{
 };
 pub use event::Event;
 pub use event_type::{CATALOGUE, EventType, Known, Notice, Subscription};
+pub use flaw::Flaw;
 pub use headers::Headers;
 pub use hearing::{Told, WhyNot};
 pub use id::{ApiKeyId, AuditId, CompanyId, DeliveryId, EndpointId, EventId, ReplayId};
+pub use own_headers::{
+    MASK, OWN_HEADER_NAME_MAX, OWN_HEADER_VALUE_MAX, OWN_HEADERS_BYTES_MAX, OWN_HEADERS_MAX,
+    OwnHeaders,
+};
+pub use own_tls::OwnTls;
 pub use page::{
     DeliveryList, DeliverySort, EndpointList, EndpointSort, History, Journey, Order, Page,
     Registered, Window,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 use url::{Host, Url};
 
 use crate::model::Timing;
+use crate::send::Identity;
 use crate::send::failure::{Failure, describe};
 use crate::send::guard::{GuardPolicy, Refusal};
 use crate::send::resolve::Names;
@@ -67,18 +69,23 @@ impl Connector {
     }
 
     /// A new connection to the first of the located `addresses` that answers, ready for a request,
-    /// and which of them it is.
+    /// and which of them it is. With certificates of its own it is made by TLS or not at all.
     pub(super) async fn open(
         &self,
         url: &Url,
         addresses: Vec<SocketAddr>,
+        own: Option<&Arc<Identity>>,
         took: &mut Timing,
     ) -> Result<(Wire, SocketAddr), Failure> {
+        if own.is_some() && url.scheme() != "https" {
+            return Err(Failure::Tls("not_https: certificates are for https URLs alone".into()));
+        }
         let (socket, peer) = timed(&mut took.connect, first_to_connect(addresses)).await?;
         if url.scheme() == "https" {
             let host = url.host().ok_or(Refusal::NoHost)?;
-            let session = timed(&mut took.tls, self.tls.wrap(&host, socket)).await?;
-            return Ok((Wire::tls(session), peer));
+            let session =
+                timed(&mut took.tls, self.tls.wrap(&host, socket, own.map(Arc::as_ref))).await?;
+            return Ok((Wire::tls(session, own.cloned()), peer));
         }
         Ok((Wire::plain(socket), peer))
     }

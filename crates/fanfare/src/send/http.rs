@@ -55,11 +55,12 @@ impl HttpTransport {
 
     async fn attempt(&self, request: Request, progress: &mut Progress) -> Result<(), Failure> {
         let addresses = self.connector.locate(&request.url, &mut progress.timing).await?;
-        let Request { company, .. } = request;
+        let (company, own) = (request.company, request.identity.clone());
+        let identity = own.as_ref().map(|own| own.fingerprint);
         let authority = authority(&request.url)?;
         let (url, request) = on_wire(request, authority.clone())?;
         let https = url.scheme() == "https";
-        let key = |peer| Key { company, https, authority: authority.clone(), peer };
+        let key = |peer| Key { company, https, authority: authority.clone(), peer, identity };
         let kept = addresses.iter().find_map(|peer| {
             let key = key(*peer);
             self.pool.take(&key).map(|link| (key, link))
@@ -71,9 +72,12 @@ impl HttpTransport {
                 done => return done.map_err(|broken| broken.failure),
             }
         }
-        let (wire, peer) = self.connector.open(&url, addresses, &mut progress.timing).await?;
+        let opening = self.connector.open(&url, addresses, own.as_ref(), &mut progress.timing);
+        let (wire, peer) = opening.await?;
+        let ended = wire.ended();
         let link = Link::new(wire).await.map_err(|error| broken(&error))?;
-        self.exchange(key(peer), link, request, progress).await.map_err(|broken| broken.failure)
+        let done = self.exchange(key(peer), link, request, progress).await;
+        done.map_err(|broken| ended.get().cloned().unwrap_or(broken.failure))
     }
 
     async fn exchange(
@@ -186,6 +190,7 @@ mod tests {
             url: format!("https://127.0.0.1:{port}/").parse().unwrap(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            identity: None,
         }
     }
 

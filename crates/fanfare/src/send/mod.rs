@@ -6,7 +6,9 @@ mod connect;
 mod failure;
 pub mod guard;
 mod http;
+mod identity;
 mod link;
+mod own;
 mod pool;
 mod request;
 mod resolve;
@@ -14,6 +16,8 @@ mod sweep;
 mod timed;
 mod tls;
 mod wire;
+
+use std::sync::Arc;
 
 use ::http::{HeaderMap, Method};
 use async_trait::async_trait;
@@ -25,6 +29,8 @@ use crate::model::{CompanyId, Outcome, Timing};
 pub use self::http::HttpTransport;
 pub use body::body;
 pub use guard::GuardPolicy;
+pub use identity::{Identity, OWN_TLS_BYTES_MAX, tidied};
+pub use own::{Own, own_headers};
 pub use request::{request, shown};
 
 /// One request, ready to go.
@@ -40,6 +46,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body, byte for byte what was signed.
     pub body: Bytes,
+    /// Certificates of the endpoint's own; `None` for those of the machine.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// What became of a request.

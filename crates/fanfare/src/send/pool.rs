@@ -29,6 +29,8 @@ pub(super) struct Key {
     pub(super) authority: HeaderValue,
     /// The address that the guard let pass: a name that moves takes no old connection along.
     pub(super) peer: SocketAddr,
+    /// The fingerprint of the certificates that it was made with, where they are an endpoint's own.
+    pub(super) identity: Option<[u8; 32]>,
 }
 
 /// Idle connections. Locks are held to move one in or out, never to look at a socket.
@@ -156,7 +158,7 @@ mod tests {
     fn key(name: &'static str) -> Key {
         let company = CompanyId::from_uuid(uuid::Uuid::nil());
         let authority = HeaderValue::from_static(name);
-        Key { company, https: false, authority, peer: ([8, 8, 8, 8], 80).into() }
+        Key { company, https: false, authority, peer: ([8, 8, 8, 8], 80).into(), identity: None }
     }
 
     /// A connection, and the other end of it.

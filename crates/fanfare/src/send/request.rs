@@ -3,9 +3,9 @@
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use crate::model::{Claim, Event, Format, Headers, Timestamp};
-use crate::send::Request;
+use crate::model::{Claim, Event, Format, Headers, MASK, Timestamp};
 use crate::send::body::{body, cloud_events_source};
+use crate::send::{Own, Request};
 use crate::sign::Signers;
 
 const FANFARE: HeaderValue =
@@ -23,7 +23,7 @@ const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("webhook-attempt");
 const W3BLOCK_SIGNATURE: HeaderName = HeaderName::from_static("x-w3block-commerce-signature");
 
 /// The request of the next attempt of a delivery, signed at `now`.
-pub fn request(claim: &Claim, signers: &Signers, now: Timestamp) -> Request {
+pub fn request(claim: &Claim, signers: &Signers, own: &Own, now: Timestamp) -> Request {
     let (event, shape) = (&claim.event, claim.shape);
     let body = body(event, shape);
     let id = event.id.to_string();
@@ -31,6 +31,10 @@ pub fn request(claim: &Claim, signers: &Signers, now: Timestamp) -> Request {
     let signature = signers.standard(&id, timestamp_secs, &body);
 
     let mut headers = HeaderMap::with_capacity(12);
+    // Before ours, which stand whatever is among these.
+    if let Some(own) = &own.headers {
+        headers.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
     headers.insert(USER_AGENT, FANFARE);
     let cloud_events = shape.format == Format::CloudEvents;
     headers.insert(CONTENT_TYPE, if cloud_events { CLOUD_EVENTS_JSON } else { JSON });
@@ -55,12 +59,16 @@ pub fn request(claim: &Claim, signers: &Signers, now: Timestamp) -> Request {
 
     let method = if shape.use_patch { Method::PATCH } else { Method::POST };
     let endpoint = &claim.endpoint;
-    Request { company: endpoint.company, method, url: endpoint.url.url().clone(), headers, body }
+    let (company, url) = (endpoint.company, endpoint.url.url().clone());
+    Request { company, method, url, headers, body, identity: own.identity.clone() }
 }
 
-/// Headers as the history shows them.
+/// Headers as the history shows them: those of the endpoint's own with their values masked.
 pub fn shown(headers: &HeaderMap) -> Headers {
-    let shown = |value| String::from_utf8_lossy(HeaderValue::as_bytes(value));
+    let shown = |value: &HeaderValue| match value.is_sensitive() {
+        true => MASK.to_owned(),
+        false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+    };
     headers.iter().map(|(name, value)| (name.as_str(), shown(value))).collect()
 }
 

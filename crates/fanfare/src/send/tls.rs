@@ -1,4 +1,4 @@
-//! TLS 1.2 and 1.3, verified against the roots that the machine trusts.
+//! TLS 1.2 and 1.3, verified against the roots that the machine trusts, or the endpoint's own.
 
 #[cfg(test)]
 pub(super) mod authority;
@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
@@ -16,21 +17,27 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
+use crate::send::Identity;
 use crate::send::failure::{Failure, describe};
+
+/// The sessions that a connector of one endpoint remembers: it goes to one host.
+const OWN_SESSIONS: usize = 4;
 
 /// The client's side of TLS. The roots are read when they are first needed, so that a process
 /// that never needs them does not keep them.
 #[derive(Default)]
 pub(super) struct Tls {
+    roots: OnceCell<Arc<RootCertStore>>,
     connector: OnceCell<TlsConnector>,
 }
 
 impl Tls {
-    /// A TLS session with `host` over `socket`.
+    /// A TLS session with `host` over `socket`, with certificates of its own or without.
     pub(super) async fn wrap(
         &self,
         host: &Host<&str>,
         socket: TcpStream,
+        own: Option<&Identity>,
     ) -> Result<TlsStream<TcpStream>, Failure> {
         let name = match *host {
             Host::Domain(domain) => ServerName::try_from(domain.to_owned())
@@ -38,16 +45,38 @@ impl Tls {
             Host::Ipv4(address) => ServerName::from(std::net::IpAddr::from(address)),
             Host::Ipv6(address) => ServerName::from(std::net::IpAddr::from(address)),
         };
-        let connector = self.connector.get_or_try_init(native).await?;
-        connector.connect(name, socket).await.map_err(|error| Failure::Tls(reason(&error)))
+        let connector = match own {
+            Some(own) => own.connector.get_or_try_init(|| self.own_connector(own)).await?,
+            None => self.connector.get_or_try_init(|| self.common_connector()).await?,
+        };
+        let session = connector.connect(name, socket).await;
+        session.map_err(|error| Failure::Tls(reason(&error, shows_certificate(own))))
+    }
+
+    async fn common_connector(&self) -> Result<TlsConnector, Failure> {
+        Ok(TlsConnector::from(Arc::new(config(self.roots().await?, None)?)))
+    }
+
+    async fn own_connector(&self, own: &Identity) -> Result<TlsConnector, Failure> {
+        let roots = match &own.roots {
+            Some(roots) => Arc::clone(roots),
+            None => self.roots().await?,
+        };
+        let mut config = config(roots, Some(own))?;
+        config.resumption = Resumption::in_memory_sessions(OWN_SESSIONS);
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+
+    async fn roots(&self) -> Result<Arc<RootCertStore>, Failure> {
+        self.roots.get_or_try_init(native).await.cloned()
     }
 }
 
-async fn native() -> Result<TlsConnector, Failure> {
+async fn native() -> Result<Arc<RootCertStore>, Failure> {
     let broken = || Failure::Tls(Cow::Borrowed("no_roots: this machine trusts no certificates"));
     // Reading a few hundred certificates takes milliseconds and touches the disk.
     let roots = tokio::task::spawn_blocking(native_roots).await.map_err(|_| broken())?;
-    if roots.is_empty() { Err(broken()) } else { connector(roots) }
+    if roots.is_empty() { Err(broken()) } else { Ok(Arc::new(roots)) }
 }
 
 fn native_roots() -> RootCertStore {
@@ -56,22 +85,37 @@ fn native_roots() -> RootCertStore {
     roots
 }
 
-fn connector(roots: RootCertStore) -> Result<TlsConnector, Failure> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+fn config(roots: Arc<RootCertStore>, own: Option<&Identity>) -> Result<ClientConfig, Failure> {
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|error| Failure::Tls(Cow::Owned(error.to_string())))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match own.and_then(|own| own.client.clone()) {
+        Some(client) => config.with_client_cert_resolver(client),
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(config)
+}
+
+fn shows_certificate(own: Option<&Identity>) -> bool {
+    own.is_some_and(|own| own.client.is_some())
+}
+
+/// Why a session ended that was made, if it was TLS that ended it. With TLS 1.3 the endpoint judges
+/// our certificate, or that there is none, when the session is made on our side already.
+pub(super) fn ended(error: &io::Error, own: Option<&Identity>) -> Option<Failure> {
+    let inner = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::AlertReceived(alert) = inner else { return None };
+    Some(Failure::Tls(alert_reason(*alert, shows_certificate(own))))
 }
 
 /// A stable word and a sentence for the owner of the endpoint.
-fn reason(error: &io::Error) -> Cow<'static, str> {
+fn reason(error: &io::Error, shows_certificate: bool) -> Cow<'static, str> {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(why)) => Cow::Borrowed(certificate_reason(why)),
-        Some(rustls::Error::AlertReceived(alert)) => alert_reason(*alert),
+        Some(rustls::Error::AlertReceived(alert)) => alert_reason(*alert, shows_certificate),
         Some(rustls::Error::InvalidMessage(_)) => {
             Cow::Borrowed("not_tls: the endpoint does not speak TLS at this port")
         }
@@ -83,9 +127,31 @@ fn reason(error: &io::Error) -> Cow<'static, str> {
     }
 }
 
-fn alert_reason(alert: AlertDescription) -> Cow<'static, str> {
+fn alert_reason(alert: AlertDescription, shows_certificate: bool) -> Cow<'static, str> {
+    use AlertDescription as A;
     let name = alert.as_str().unwrap_or("unknown");
-    Cow::Owned(format!("alert: the endpoint ended the handshake with `{name}`"))
+    let judges_certificate = matches!(
+        alert,
+        A::CertificateRequired
+            | A::NoCertificate
+            | A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::UnknownCA
+            | A::AccessDenied
+    );
+    Cow::Owned(match (judges_certificate, shows_certificate) {
+        (true, true) => format!(
+            "client_certificate_refused: the endpoint did not accept our certificate (`{name}`)"
+        ),
+        (true, false) => format!(
+            "client_certificate_required: the endpoint asks for a certificate of ours and there is \
+             none; set tls.clientCertificate and tls.clientKey (`{name}`)"
+        ),
+        _ => format!("alert: the endpoint ended the session with `{name}`"),
+    })
 }
 
 fn certificate_reason(why: &CertificateError) -> &'static str {
@@ -134,7 +200,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = async {
             let socket = TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
-            match tls.wrap(&Host::Domain("shop.example"), socket).await {
+            match tls.wrap(&Host::Domain("shop.example"), socket, None).await {
                 Ok(session) => {
                     let protocol = session.get_ref().1.alpn_protocol().unwrap_or_default();
                     String::from_utf8_lossy(protocol).into_owned()

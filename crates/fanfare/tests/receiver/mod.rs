@@ -1,5 +1,7 @@
 //! A receiver that does as it is told, byte for byte, and what is sent to it.
 
+#![allow(dead_code, reason = "each test file needs a part of it")]
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +39,13 @@ pub(crate) struct Socket {
     stream: TcpStream,
     asked: Arc<AtomicUsize>,
     changed: Arc<Notify>,
+}
+
+impl Socket {
+    /// The connection alone; what is read from it is not counted.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
 }
 
 impl std::ops::Deref for Socket {
@@ -218,6 +227,7 @@ pub(crate) fn request(url: &str) -> Request {
         url: Url::parse(url).unwrap(),
         headers,
         body: Bytes::from_static(b"{\"n\":1}"),
+        identity: None,
     }
 }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use fanfare::Engine;
 use fanfare::engine::{
-    COALESCE_DEFAULT, COALESCE_MAX, IN_FLIGHT_MAX, NewEndpoint, RATE_MAX, RETRIES_DEFAULT,
-    SUBSCRIPTIONS_MAX,
+    COALESCE_DEFAULT, COALESCE_MAX, IN_FLIGHT_MAX, NewEndpoint, OwnChange, RATE_MAX,
+    RETRIES_DEFAULT, SUBSCRIPTIONS_MAX,
 };
 use fanfare::model::filter::Filter;
-use fanfare::model::{Address, EndpointChange, Flow, Format, Ordering, Shape, Subscription};
+use fanfare::model::{
+    Address, EndpointChange, Flow, Format, Ordering, OwnHeaders, OwnTls, Shape, Subscription,
+};
 use fanfare::sign::Secret;
 use utoipa::ToSchema;
 
@@ -23,7 +25,8 @@ pub(super) const COALESCE: [&str; 2] = ["none", "key"];
 /// The fields that a registration and a change have in common, for people.
 const FIELDS: &str = "url, events, filter, maxRetries, format, usePatch, \
                       updateWithSystemHeaders, addCreatedAtToBody, addAsymmetricSignature, \
-                      rateLimit, maxInFlight, ordering, coalesce, coalesceWindowMs, operational";
+                      rateLimit, maxInFlight, ordering, coalesce, coalesceWindowMs, operational, \
+                      headers, tls";
 
 /// An endpoint to register.
 #[derive(Debug, ToSchema)]
@@ -68,6 +71,10 @@ pub(crate) struct NewWebhook {
     /// `delivery.exhausted` of the company's other endpoints, as far as `events` lists them, and of
     /// nothing else; false by default.
     operational: Option<bool>,
+    #[schema(schema_with = schema::headers)]
+    headers: Option<OwnHeaders>,
+    #[schema(schema_with = schema::tls)]
+    tls: Option<OwnTls>,
 }
 
 /// What to change of an endpoint; what is not given stays as it is. Where null has a meaning of its
@@ -108,6 +115,10 @@ pub(crate) struct WebhookChange {
     coalesce_window_ms: Option<u32>,
     /// Hear of what befalls the company's other endpoints, and of nothing else.
     operational: Option<bool>,
+    #[schema(schema_with = schema::headers)]
+    headers: Option<OwnHeaders>,
+    #[schema(schema_with = schema::tls)]
+    tls: Option<OwnTls>,
 }
 
 /// Reads an endpoint to register.
@@ -115,7 +126,7 @@ pub(in crate::v1) fn new(mut form: Form, engine: &Engine) -> Result<NewEndpoint>
     form.require("url");
     form.require("events");
     let secret = form.read("secret", str::parse::<Secret>);
-    let (change, asymmetric) = take(&mut form, engine);
+    let (change, own) = take(&mut form, engine);
     form.refuse_the_rest(&format!("{FIELDS}, secret"));
     let told = change.url.clone().zip(change.events.clone());
     form.finish(told.map(|(url, events)| NewEndpoint {
@@ -135,16 +146,18 @@ pub(in crate::v1) fn new(mut form: Form, engine: &Engine) -> Result<NewEndpoint>
         },
         operational: change.operational.unwrap_or_default(),
         secret,
-        asymmetric: asymmetric.unwrap_or_default(),
+        asymmetric: own.asymmetric.unwrap_or_default(),
+        headers: own.headers.unwrap_or_default(),
+        tls: own.tls.unwrap_or_default(),
         ..NewEndpoint::new(url, events)
     }))
 }
 
-/// Reads a change, and whether to sign with a key of the endpoint's own.
+/// Reads a change, and that of what is kept sealed.
 pub(in crate::v1) fn change(
     mut form: Form,
     engine: &Engine,
-) -> Result<(EndpointChange, Option<bool>)> {
+) -> Result<(EndpointChange, OwnChange)> {
     let read = take(&mut form, engine);
     form.refuse_the_rest(&format!(
         "{FIELDS}; activate, deactivate and secret/rotate are operations of their own"
@@ -152,7 +165,7 @@ pub(in crate::v1) fn change(
     form.finish(Some(read))
 }
 
-fn take(form: &mut Form, engine: &Engine) -> (EndpointChange, Option<bool>) {
+fn take(form: &mut Form, engine: &Engine) -> (EndpointChange, OwnChange) {
     let events = form.list("events", str::parse::<Subscription>);
     if events.as_ref().is_some_and(|all| !(1..=SUBSCRIPTIONS_MAX).contains(&all.len())) {
         form.wrong("events", format!("must name 1 to {SUBSCRIPTIONS_MAX} event types"));
@@ -174,7 +187,26 @@ fn take(form: &mut Form, engine: &Engine) -> (EndpointChange, Option<bool>) {
         operational: form.flag("operational"),
         ..EndpointChange::default()
     };
-    (change, form.flag("addAsymmetricSignature"))
+    let own = OwnChange {
+        asymmetric: form.flag("addAsymmetricSignature"),
+        headers: form
+            .or_null("headers", |form| form.headers("headers"))
+            .map(Option::unwrap_or_default),
+        tls: form.or_null("tls", tls).map(Option::unwrap_or_default),
+    };
+    (change, own)
+}
+
+fn tls(form: &mut Form) -> Option<OwnTls> {
+    let mut object = form.open("tls")?;
+    let tls = OwnTls {
+        ca_certificate: object.text("caCertificate"),
+        client_certificate: object.text("clientCertificate"),
+        client_key: object.text("clientKey").map(Into::into),
+    };
+    object.refuse_the_rest("caCertificate, clientCertificate, clientKey");
+    form.close("tls", object);
+    Some(tls)
 }
 
 fn coalesce(form: &mut Form) -> Option<Option<Duration>> {

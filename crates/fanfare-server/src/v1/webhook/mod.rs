@@ -3,15 +3,17 @@
 mod forms;
 pub(super) mod schema;
 
+use std::collections::BTreeMap;
+
 use fanfare::Engine;
 use fanfare::model::filter::Filter;
-use fanfare::model::{Endpoint, Timestamp};
+use fanfare::model::{Endpoint, MASK, OwnHeaders, OwnTls, Timestamp};
 use fanfare::sign::SigningKey;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::access::{Authorized, MASK};
+use crate::access::Authorized;
 use crate::error::{ApiError, Result};
 
 pub(crate) use forms::{NewWebhook, WebhookChange};
@@ -69,6 +71,12 @@ pub(crate) struct Webhook {
     /// Whether it hears of `endpoint.failing`, `endpoint.disabled`, `endpoint.recovered` and
     /// `delivery.exhausted` of the company's other endpoints, and of nothing else.
     operational: bool,
+    /// Headers that go with every request, their values masked.
+    #[schema(schema_with = schema::headers)]
+    headers: BTreeMap<String, String>,
+    /// Certificates of its own, the key masked; null without them.
+    #[schema(schema_with = schema::tls)]
+    tls: Option<Tls>,
     /// Since when it receives nothing; null while it is active.
     #[schema(format = "date-time", required = true)]
     disabled_at: Option<String>,
@@ -84,6 +92,15 @@ pub(crate) struct Webhook {
     /// The rotation of the secret that is under way; null when none is.
     #[schema(required = true)]
     secret_rotation: Option<SecretRotation>,
+}
+
+/// Certificates of an endpoint's own.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tls {
+    ca_certificate: Option<String>,
+    client_certificate: Option<String>,
+    client_key: Option<&'static str>,
 }
 
 /// A rotation that is under way.
@@ -139,6 +156,8 @@ impl Webhook {
             coalesce: if flow.coalesce.is_some() { "key" } else { "none" },
             coalesce_window_ms: flow.coalesce.map(forms::millis),
             operational: endpoint.operational,
+            headers: pairs(&engine.own_headers(endpoint)?),
+            tls: Tls::of(engine.own_tls(endpoint)?),
             disabled_at: disabled.map(|disabled| time(disabled.at)),
             disabled_reason: disabled.map(|disabled| disabled.reason.clone()),
             failing_since: endpoint.health.failing_since.map(time),
@@ -147,6 +166,21 @@ impl Webhook {
                 .map(|previous| SecretRotation { previous_until: time(previous.until) }),
         })
     }
+}
+
+impl Tls {
+    fn of(tls: OwnTls) -> Option<Self> {
+        let client_key = tls.client_key.as_ref().map(|_| MASK);
+        (!tls.is_empty()).then_some(Tls {
+            client_key,
+            ca_certificate: tls.ca_certificate,
+            client_certificate: tls.client_certificate,
+        })
+    }
+}
+
+fn pairs(masked: &OwnHeaders) -> BTreeMap<String, String> {
+    masked.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 fn json(filter: &Filter) -> Result<Box<RawValue>> {

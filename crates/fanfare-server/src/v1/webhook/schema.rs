@@ -4,10 +4,24 @@ use fanfare::engine::{
     COALESCE_DEFAULT, COALESCE_MAX, IN_FLIGHT_MAX, RATE_MAX, RETRIES_DEFAULT, RETRIES_MAX,
     SUBSCRIPTIONS_MAX,
 };
-use fanfare::model::{Format, Ordering};
+use fanfare::model::{Format, MASK, OWN_HEADER_VALUE_MAX, OWN_HEADERS_MAX, Ordering};
 use utoipa::openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, SchemaType, Type};
 
 use super::forms::{COALESCE, millis};
+
+/// An authority that vouches for nobody.
+const EXAMPLE_AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBkDCCATWgAwIBAgIUYY4AnagHUZIWolTkBC1veP8D0XAwCgYIKoZIzj0EAwIw\n\
+HDEaMBgGA1UEAwwRRXhhbXBsZSBhdXRob3JpdHkwIBcNMjYxMTIyMDk1MDIwWhgP\n\
+Mjk4NTAyMjcwOTUwMjBaMBwxGjAYBgNVBAMMEUV4YW1wbGUgYXV0aG9yaXR5MFkw\n\
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEFoic1IVw8/c0jqXDl3ETj9zj6b4+/YQ4\n\
+LltY/pAxA0u+kgpkNqc52Ajs7ZizNZLit+sGKqXtIBMMC1aOjJorU6NTMFEwHQYD\n\
+VR0OBBYEFPL23owDJ0HOk0pm9aVgtIEaEPKpMB8GA1UdIwQYMBaAFPL23owDJ0HO\n\
+k0pm9aVgtIEaEPKpMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIh\n\
+ALSgw1NbDe5QN8B8t1TaGetqH1rvQdKpRTuy95kBM1vbAiEAsnZfNMGZ2O0CK1FH\n\
+8cSrqwMyWElv01nZdgaL4iHDCCo=\n\
+-----END CERTIFICATE-----\n";
 
 fn retries() -> ObjectBuilder {
     ObjectBuilder::new()
@@ -128,5 +142,68 @@ pub(super) fn coalesce_window() -> Object {
         .minimum(Some(0))
         .maximum(Some(millis(COALESCE_MAX)))
         .default(Some(millis(COALESCE_DEFAULT).into()))
+        .build()
+}
+
+/// An object of strings, or null.
+pub(super) fn headers() -> Object {
+    let value = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(OWN_HEADER_VALUE_MAX));
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .description(Some(
+            "Headers that go with every request, such as `authorization`: at most 20, with names of \
+             at most 128 and values of at most 2,048 printable ASCII characters, 8 KiB in all. \
+             Values are kept sealed and shown as `***`; given as `***`, a value stays as it is. \
+             What frames, signs or routes a request is not to be given: `host`, `connection`, \
+             `user-agent`, `date`, `accept-encoding`, `content-*`, `proxy-*`, `webhook-*`, `ce-*`, \
+             `x-w3block-*`, `x-forwarded-*` and the like. A change replaces all of them; null or \
+             `{}` removes them.",
+        ))
+        .additional_properties(Some(value))
+        .max_properties(Some(OWN_HEADERS_MAX))
+        .examples([serde_json::json!({"authorization": "Bearer 1a2b3c"})])
+        .build()
+}
+
+/// An object, or null.
+pub(super) fn tls() -> Object {
+    let text = |description: &'static str, example: &'static str| {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some(description))
+            .examples([example])
+    };
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .description(Some(
+            "Certificates of the endpoint's own, as PEM, 32 KiB in all. Kept sealed. For https URLs \
+             alone. A change replaces all of it; null or `{}` removes it.",
+        ))
+        .property(
+            "caCertificate",
+            text(
+                "Certificates of authorities. Only these are trusted then, and not those of the \
+                 machine.",
+                EXAMPLE_AUTHORITY,
+            ),
+        )
+        .property(
+            "clientCertificate",
+            text(
+                "What connections show (mTLS), with the certificates in between behind it.",
+                EXAMPLE_AUTHORITY,
+            ),
+        )
+        .property(
+            "clientKey",
+            text(
+                "The key of `clientCertificate`, not encrypted. Shown as `***`; given as `***`, it \
+                 stays as it is.",
+                MASK,
+            ),
+        )
         .build()
 }

@@ -1,0 +1,72 @@
+//! An authority of a test's own, and what it vouches for, as PEM.
+
+#![allow(clippy::unwrap_used, reason = "a test that has no certificates cannot go on")]
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
+};
+
+/// Vouches for whom it is told to.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, as PEM and as DER.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// The certificate, as PEM.
+    pub certificate: String,
+    /// Its key (PKCS #8), as PEM.
+    pub key: String,
+    /// The certificate, as DER.
+    pub certificate_der: Vec<u8>,
+    /// Its key (PKCS #8), as DER.
+    pub key_der: Vec<u8>,
+}
+
+impl Authority {
+    /// An authority of this name, with a key of its own.
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Authority(CertifiedIssuer::self_signed(params, key).unwrap())
+    }
+
+    /// Its own certificate, as PEM.
+    pub fn certificate(&self) -> String {
+        pem("CERTIFICATE", self.0.der())
+    }
+
+    /// Its own certificate, as DER.
+    pub fn certificate_der(&self) -> Vec<u8> {
+        self.0.der().to_vec()
+    }
+
+    /// A certificate for a server or a client of this name, valid from 2000 until the year begins.
+    pub fn issue(&self, name: &str, until_year: i32) -> Issued {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until_year, 1, 1);
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate_der = params.signed_by(&key, &self.0).unwrap().der().to_vec();
+        let key_der = key.serialize_der();
+        Issued {
+            certificate: pem("CERTIFICATE", &certificate_der),
+            key: pem("PRIVATE KEY", &key_der),
+            certificate_der,
+            key_der,
+        }
+    }
+}
+
+/// Bytes as PEM.
+pub fn pem(label: &str, der: &[u8]) -> String {
+    let body = BASE64_STANDARD.encode(der);
+    let lines = body.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("-----BEGIN {label}-----\n{lines}-----END {label}-----\n")
+}
