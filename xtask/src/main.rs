@@ -1,5 +1,6 @@
 //! The project's chores, started as `cargo xtask …`. Needs nothing but Rust to start.
 
+#![forbid(unsafe_code)]
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

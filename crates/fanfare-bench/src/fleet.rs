@@ -54,7 +54,8 @@ pub(crate) fn run(seconds: u64, bad: &Bad) -> Run {
     Run { times: Times::of(judged, &receiver), delivered, memory }
 }
 
-fn register(server: &Server, receiver: &Receiver, bad: &Bad) {
+/// Registers all hundred, each for events of its own.
+pub(crate) fn register(server: &Server, receiver: &Receiver, bad: &Bad) {
     runtime().block_on(async {
         for (endpoint, well) in (0..ENDPOINTS).zip(&receiver.addresses) {
             let url = format!("http://{}/hooks", bad.get(&endpoint).unwrap_or(well));
@@ -80,6 +81,7 @@ fn event_type(endpoint: u64) -> String {
     format!("e{endpoint}.happened")
 }
 
-fn company_of(endpoint: u64) -> String {
+/// The company of an endpoint.
+pub(crate) fn company_of(endpoint: u64) -> String {
     format!("0197d0a5-7b5d-7c39-8cfa-{:012x}", endpoint / (ENDPOINTS / COMPANIES))
 }

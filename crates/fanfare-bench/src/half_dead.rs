@@ -2,7 +2,7 @@
 
 use crate::Length;
 use crate::fleet::{self, Bad};
-use crate::hostile::{Harm, Hostile};
+use crate::hostile::{DEAD, Hosts};
 use crate::report::{Leeway, Pair, Report};
 
 const TIMES: Leeway = Leeway { times: 1.25, plus: 5.0 };
@@ -12,8 +12,8 @@ const MEMORY: Leeway = Leeway { times: 1.0, plus: 64.0 };
 pub(crate) fn half_of_a_hundred(report: &mut Report, length: Length) {
     let seconds = length.pick(3, 20, 60);
     let usual = fleet::run(seconds, &Bad::new());
-    let hostile = Hostile::new();
-    let now = fleet::run(seconds, &every_other(&hostile));
+    let hosts = Hosts::new();
+    let now = fleet::run(seconds, &every_other(&hosts));
     let asked = Pair { usual: usual.times.asked(99), now: now.times.asked(99), unit: "ms" };
     report.beside("50 of 100 dead: asked to first byte, p99", &asked, TIMES);
     let (before, after) = (usual.times.accepted(99), now.times.accepted(99));
@@ -27,12 +27,12 @@ pub(crate) fn half_of_a_hundred(report: &mut Report, length: Length) {
 }
 
 /// Half of every company's endpoints, and every harm in every company.
-fn every_other(hostile: &Hostile) -> Bad {
+fn every_other(hosts: &Hosts) -> Bad {
     let pairs = 0..fleet::ENDPOINTS / 2;
     pairs
         .map(|pair| {
-            let harm = Harm::ALL[pair as usize % Harm::ALL.len()];
-            (pair * 2, hostile.listen(harm))
+            let harm = DEAD[pair as usize % DEAD.len()];
+            (pair * 2, hosts.listen(harm))
         })
         .collect()
 }

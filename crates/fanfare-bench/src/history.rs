@@ -83,7 +83,7 @@ pub(crate) async fn fill(directory: &Path, deliveries: u64, ago: Duration) -> En
     let url = format!("sqlite:{}", directory.join("fanfare.db").display());
     let store = store::open(&url, Metrics::default()).await.unwrap();
     let start = SystemClock.now().minus(ago + Duration::from_millis(deliveries));
-    let endpoint = endpoint(&seal::Seal::new(&key), start);
+    let endpoint = endpoint(&seal::Seal::new(key.bytes()), start);
     store.add_endpoint(&endpoint, &Act::of_system(start)).await.unwrap();
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {

@@ -1,10 +1,11 @@
 //! What Fanfare costs: durable end-to-end rates as a share of what a bare client reaches against
-//! the same receiver in the same run, latencies, what an idle server takes, and what one bad
-//! receiver or one loud company does to the others.
+//! the same receiver in the same run, latencies, what an idle server takes, what hostile receivers
+//! cost, and what one bad receiver or one loud company does to the others.
 //!
 //! `fanfare-bench [--full | --quick] [--only NAME]`; prints a table and writes it to
 //! `target/bench.json`.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports to people")]
 #![allow(
     clippy::unwrap_used,
@@ -20,12 +21,14 @@
     reason = "figures for people"
 )]
 
+mod attack;
 mod ceiling;
 mod client;
 mod embedded;
 mod fleet;
 mod half_dead;
 mod hanging;
+mod harm;
 mod history;
 mod hostile;
 mod idle;
@@ -51,7 +54,7 @@ const PAYLOAD_BYTES: usize = 1024;
 const CONNECTIONS: usize = 64;
 
 /// What can be asked for with `--only`, in the order in which it is measured.
-const SCENARIOS: [(&str, Scenario); 12] = [
+const SCENARIOS: [(&str, Scenario); 13] = [
     ("ceiling", |report, _| report.note("a bare client, no store", ceiling::measure(), "/s")),
     ("one", |report, length| load::over_http(report, 1, length.pick(2_000, 60_000, 60_000), 0.30)),
     ("twenty", |report, length| load::over_http(report, 20, length.pick(200, 6_000, 6_000), 0.50)),
@@ -60,6 +63,7 @@ const SCENARIOS: [(&str, Scenario); 12] = [
     ("idle", |report, _| idle::measure(report)),
     ("hanging", hanging::one_of_a_hundred),
     ("half-dead", half_dead::half_of_a_hundred),
+    ("hostile", harm::of_hostile_receivers),
     ("loud", loud::one_of_two_companies),
     ("ordered", ordered::by_key),
     (HISTORY, history::a_million_deliveries),
@@ -96,6 +100,10 @@ impl Length {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let [attack::ARGUMENT, url] = words[..] {
+        attack::suffer(url);
+        return ExitCode::SUCCESS;
+    }
     let Some((length, only)) = read(&words) else {
         let names = SCENARIOS.map(|(name, _)| name).join(", ");
         eprintln!("Usage: fanfare-bench [--full | --quick] [--only NAME]\nNames: {names}");

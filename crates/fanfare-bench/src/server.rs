@@ -114,17 +114,22 @@ impl Server {
 
     /// Processor time so far.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let ticks: u64 =
-            fields.split_whitespace().skip(11).take(2).map(|t| t.parse::<u64>().unwrap()).sum();
-        Duration::from_millis(ticks * 10)
+        cpu_of(self.pid())
     }
 
     /// Resident memory, in MiB.
     pub(crate) fn resident_mib(&self) -> f64 {
         memory::resident_mib(self.pid()).unwrap()
     }
+}
+
+/// Processor time of a process so far, in ticks of 10 ms.
+pub(crate) fn cpu_of(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|t| t.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// Emits one event of [`COMPANY`] and returns the answer.

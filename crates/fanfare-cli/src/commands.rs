@@ -8,6 +8,7 @@ mod explain;
 mod listen;
 mod openapi;
 mod replay;
+mod rotate_key;
 mod serve;
 mod token;
 
@@ -21,7 +22,7 @@ use crate::settings::markdown;
 type Entry = (fn() -> Command, fn(&ArgMatches) -> Result);
 
 /// Every command.
-const COMMANDS: [Entry; 10] = [
+const COMMANDS: [Entry; 11] = [
     (serve::command, serve::run),
     (demo::command, demo::run),
     (token::command, token::run),
@@ -30,6 +31,7 @@ const COMMANDS: [Entry; 10] = [
     (replay::command, replay::run),
     (listen::command, listen::run),
     (check::command, check::run),
+    (rotate_key::command, rotate_key::run),
     (openapi::command, openapi::run),
     (settings_table, |_| out::answer(markdown().trim_end())),
 ];

@@ -43,7 +43,9 @@ impl From<Error> for Failure {
             // Its own words are for callers, who must not see what is inside; these are for the
             // one who runs it.
             Error::Internal(cause) | Error::Unavailable(cause) => cause.into(),
-            wrong @ Error::WrongKey { .. } => Failure::Usage(wrong.to_string()),
+            wrong @ (Error::WrongKey { .. } | Error::KeyStillNeeded { .. }) => {
+                Failure::Usage(wrong.to_string())
+            }
             other => Failure::Failed(other.to_string()),
         }
     }

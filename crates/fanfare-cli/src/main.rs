@@ -1,5 +1,7 @@
 //! The command `fanfare`.
 
+#![forbid(unsafe_code)]
+
 mod commands;
 mod failure;
 mod keys;
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    runtime::leave_no_core();
     let matches = commands::fanfare().get_matches();
     match commands::run(&matches) {
         Ok(()) => ExitCode::SUCCESS,

@@ -59,9 +59,11 @@ pub(crate) fn nearest(listen: SocketAddr) -> SocketAddr {
 
 impl Server {
     /// Opens the store, takes up what an earlier process left behind, and serves.
-    pub(crate) async fn start(plan: Plan) -> Result<Server> {
+    pub(crate) async fn start(mut plan: Plan) -> Result<Server> {
         let address = plan.listener.local_addr();
         let address = address.map_err(|error| Failure::Failed(error.to_string()))?;
+        // Known for sure only now: a port of 0 becomes another one.
+        plan.engine.guard.own_sockets.push(address);
         let engine = Engine::open(plan.engine).await?;
         engine.agree_on_key("FANFARE_JWT_SECRET", &plan.auth.secret).await?;
         let (clock, transport) = (Arc::clone(engine.clock()), Arc::clone(engine.transport()));

@@ -11,39 +11,45 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use fanfare::engine::Rules;
+use fanfare::keys::Key;
 use fanfare::policy::retry::RetryPolicy;
 use fanfare::send::GuardPolicy;
 use fanfare_server::auth::JwksSource;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Result};
+use crate::keys::JwtSecret;
 use source::{Given, Values};
 
 pub(crate) use table::{flags, markdown};
-pub(crate) use value::{LogFormat, duration};
+pub(crate) use value::{DatabaseUrl, LogFormat, duration};
 
 /// The name of the setting that says where settings are; it is no setting itself.
 const CONFIG: &str = "config";
 
 /// What the operator wants, every value read and judged.
+#[derive(Debug)]
 pub(crate) struct Settings {
     /// Address of the API and the dashboard.
     pub listen: SocketAddr,
     /// Where generated keys are, and the embedded store when nothing else is said.
     pub data_dir: PathBuf,
-    /// `sqlite:PATH` or `postgres://…`.
-    pub database_url: String,
+    /// Where everything is kept.
+    pub database_url: DatabaseUrl,
     /// HS256 key for tokens; generated when there is none.
-    pub jwt_secret: Option<String>,
+    pub jwt_secret: Option<JwtSecret>,
     /// Keys of an identity provider.
     pub jwks: Option<JwksSource>,
     /// What `iss` of a token must be.
     pub jwt_issuer: Option<String>,
     /// What `aud` of a token must be or contain.
     pub jwt_audience: Option<String>,
-    /// Seals signing secrets; generated when there is none.
-    pub encryption_key: Option<[u8; 32]>,
+    /// Seals secrets; generated when there is none.
+    pub encryption_key: Option<Key>,
+    /// Opens what is still sealed with the key before.
+    pub encryption_key_previous: Option<Key>,
     /// Base of the links in answers.
     pub public_url: Option<Url>,
     /// What deliveries may reach.
@@ -79,21 +85,20 @@ impl Settings {
         let grace = values.optional("grace", duration)?;
         let retention = values.required("retention", value::some_duration)?;
         let payload_retention = values.optional("payload_retention", value::some_duration)?;
+        let guard = guard(values)?;
         Ok(Settings {
             listen: values.required("listen", value::address)?,
-            database_url: database_url.unwrap_or_else(|| format!("sqlite:{data_dir}/fanfare.db")),
+            database_url: database_url
+                .unwrap_or_else(|| DatabaseUrl::new(&format!("sqlite:{data_dir}/fanfare.db"))),
             data_dir: PathBuf::from(data_dir),
-            jwt_secret: values.optional("jwt_secret", text)?,
-            jwks: values.optional("jwks", jwks)?,
+            jwt_secret: values.optional("jwt_secret", secret)?,
+            jwks: values.optional("jwks", |text| jwks(text, &guard))?,
             jwt_issuer: values.optional("jwt_issuer", text)?,
             jwt_audience: values.optional("jwt_audience", text)?,
             encryption_key: values.optional("encryption_key", value::key)?,
+            encryption_key_previous: values.optional("encryption_key_previous", value::key)?,
             public_url: values.optional("public_url", value::base_url)?,
-            guard: GuardPolicy {
-                allow_http: values.required("allow_http", value::on_off)?,
-                allow_networks: values.optional("allow_networks", value::list)?.unwrap_or_default(),
-                allow_hosts: values.optional("allow_hosts", value::list)?.unwrap_or_default(),
-            },
+            guard,
             rules: Rules {
                 retry: RetryPolicy { delays: values.required("retry_schedule", value::durations)? },
                 request_timeout,
@@ -108,6 +113,18 @@ impl Settings {
             log_format: values.required("log_format", value::log_format)?,
         })
     }
+}
+
+/// What deliveries may reach. Our own sockets are not known yet.
+fn guard(values: &Values) -> Result<GuardPolicy> {
+    Ok(GuardPolicy {
+        allow_http: values.required("allow_http", value::on_off)?,
+        allow_networks: values.optional("allow_networks", value::list)?.unwrap_or_default(),
+        allow_hosts: values.optional("allow_hosts", value::list)?.unwrap_or_default(),
+        nat64_prefix: values.optional("nat64_prefix", str::parse)?,
+        egress_proxy: values.optional("egress_proxy", str::parse)?,
+        ..GuardPolicy::default()
+    })
 }
 
 /// How long keys are kept: an event that is still there must be known.
@@ -139,8 +156,18 @@ fn text(given: &str) -> std::result::Result<String, String> {
     Ok(given.to_owned())
 }
 
-fn jwks(given: &str) -> std::result::Result<JwksSource, String> {
-    given.parse().map_err(|error: fanfare_server::auth::SettingError| error.reason)
+fn secret(given: &str) -> std::result::Result<JwtSecret, String> {
+    Ok(Zeroizing::new(given.to_owned()).into())
+}
+
+/// A key set is fetched past the guard like everything else; what it would refuse for ever is said
+/// at the start.
+fn jwks(given: &str, guard: &GuardPolicy) -> std::result::Result<JwksSource, String> {
+    let source = given.parse().map_err(|error: fanfare_server::auth::SettingError| error.reason)?;
+    if let JwksSource::Url(_) = source {
+        guard.parse_url(given).map_err(|refusal| refusal.to_string())?;
+    }
+    Ok(source)
 }
 
 fn log_filter(given: &str) -> std::result::Result<String, String> {

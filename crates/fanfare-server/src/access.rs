@@ -97,6 +97,21 @@ impl FromRequestParts<App> for Authorized {
     }
 }
 
+/// A caller who may act for the server as a whole: a superAdmin.
+#[derive(Debug)]
+pub(crate) struct Operator;
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        if Identity::of(parts, app).await?.is_super_admin() {
+            return Ok(Operator);
+        }
+        Err(ApiError::only_super_admin())
+    }
+}
+
 /// The scope that an operation needs. What is not named here needs the most.
 fn needed(method: &Method, route: &str) -> Scope {
     let reads = [Method::GET, Method::HEAD].contains(method);

@@ -61,9 +61,11 @@ pub fn router(app: App) -> Router {
 
 fn native() -> Router<App> {
     use v1::{
-        api_keys, audit, companies, deliveries, endpoints, events, explain, keys, matching, replays,
+        api_keys, audit, companies, deliveries, endpoints, events, explain, keys, matching, rekey,
+        replays,
     };
     Router::new()
+        .route("/v1/rotate-key", post(rekey::rotate))
         .route("/v1/companies/{companyId}", get(companies::show).put(companies::name))
         .route("/v1/companies/{companyId}/events", post(events::emit))
         .route("/v1/companies/{companyId}/events/batch", post(events::emit_all))

@@ -63,6 +63,11 @@ impl Identity {
         }
     }
 
+    /// May this caller act for the server as a whole?
+    pub(crate) fn is_super_admin(&self) -> bool {
+        matches!(self, Identity::Token(bearer) if bearer.caller.super_admin)
+    }
+
     /// What this caller may do there.
     pub(crate) fn scope(&self) -> Scope {
         match self {

@@ -132,6 +132,12 @@ impl ApiError {
         ApiError::new(StatusCode::FORBIDDEN, "insufficient_scope", message)
     }
 
+    /// The caller is known, and may not act for the server as a whole.
+    pub(crate) fn only_super_admin() -> Self {
+        let message = "only a superAdmin may do this";
+        ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
     /// There is no such address.
     pub(crate) fn no_route() -> Self {
         let message = "there is nothing at this address; GET /openapi.json lists what there is";
@@ -200,6 +206,9 @@ impl From<fanfare::Error> for ApiError {
             }
             Error::RotationUnderWay { .. } => {
                 ApiError::new(StatusCode::CONFLICT, "rotation_under_way", text)
+            }
+            Error::NothingToRotate => {
+                ApiError::new(StatusCode::CONFLICT, "nothing_to_rotate", text)
             }
             Error::PayloadExpired => ApiError::new(StatusCode::GONE, "payload_expired", text),
             Error::Draining => ApiError::later("draining", text, 5),

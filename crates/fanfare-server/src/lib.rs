@@ -1,5 +1,7 @@
 //! The HTTP face of the Fanfare engine: who may call, what they may ask for, and how it is answered.
 
+#![forbid(unsafe_code)]
+
 mod access;
 mod answer;
 mod app;

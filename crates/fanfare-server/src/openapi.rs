@@ -82,6 +82,7 @@ pub(crate) fn text() -> &'static str {
         w3block::configurations::disable,
         w3block::webhooks::list,
         w3block::webhooks::show,
+        v1::rekey::rotate,
         seen::health,
         seen::ready,
         seen::metrics,
@@ -98,7 +99,7 @@ pub(crate) fn text() -> &'static str {
         (name = COMPANIES, description = "Tenants."),
         (name = ACCESS, description = "API keys for programs, and who changed what."),
         (name = W3BLOCK, description = "W3Block's interface to the same endpoints and deliveries."),
-        (name = OPERATION, description = "For those who run the server. No token is needed."),
+        (name = OPERATION, description = "For those who run the server. No token is needed to look."),
     ),
     modifiers(&Everywhere)
 )]
@@ -142,7 +143,8 @@ fn complete(path: &str, operation: &mut Operation) {
     let ids = path.split(['{', '}']).skip(1).step_by(2);
     let of_company = path.contains("{companyId}");
     let ids: Vec<_> = ids.map(id_parameter).collect();
-    if of_company {
+    let with_token = of_company || operation.operation_id.as_deref() == Some("rotateKey");
+    if with_token {
         let parameters = operation.parameters.get_or_insert_default();
         parameters.splice(0..0, ids.iter().cloned().map(RefOr::T));
         let bearer: [&str; 0] = [];
@@ -160,23 +162,31 @@ fn complete(path: &str, operation: &mut Operation) {
     }
     let applies = |status: u16| match status {
         400 => of_company || is("listWebhookKeys"),
-        401 | 403 => of_company,
+        401 | 403 => with_token,
         404 => ids.len() > 1 || is("getCompany") || is("startReplay"),
         408 | 413 => has_body,
         409 => {
-            let those =
-                ["emitEvent", "emitEvents", "cancelDelivery", "rotateSecret", "startReplay"];
+            let those = [
+                "emitEvent",
+                "emitEvents",
+                "cancelDelivery",
+                "rotateSecret",
+                "startReplay",
+                "rotateKey",
+            ];
             those.into_iter().any(is)
         }
         410 => is("replayDelivery"),
-        _ => of_company || is("ready") || is("listWebhookKeys"),
+        _ => with_token || is("ready") || is("listWebhookKeys"),
     };
     let w3block = operation.tags.iter().flatten().any(|tag| tag == W3BLOCK);
     for (status, description) in REFUSALS {
         if applies(status) {
             let description = match status {
                 401 if w3block => W3BLOCK_401,
+                403 if is("rotateKey") => "The token is not a superAdmin's.",
                 409 if is("rotateSecret") => ROTATE_409,
+                409 if is("rotateKey") => ROTATE_KEY_409,
                 409 if is("cancelDelivery") => "The delivery has ended already.",
                 _ => description,
             };
@@ -216,6 +226,9 @@ const W3BLOCK_401: &str = "User doesn't have any of the expected roles: administ
 
 const ROTATE_409: &str = "The secret before this one still signs (`rotation_under_way`); \
                           `message` says until when.";
+
+const ROTATE_KEY_409: &str = "Everything is sealed with the present key, and that was given to the \
+                              server (`nothing_to_rotate`); `message` says how to give another.";
 
 fn refusal(status: u16, description: &str) -> Response {
     let error = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Error"))));

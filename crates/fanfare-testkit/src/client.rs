@@ -36,6 +36,17 @@ impl Client {
         path: &str,
         body: impl Into<Bytes>,
     ) -> io::Result<(u16, Value)> {
+        let (status, body) = self.fetch(method, path, body).await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// The same with the body of the answer as it came.
+    pub async fn fetch(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> io::Result<(u16, Bytes)> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -48,7 +59,7 @@ impl Client {
         let answer = self.http.send_request(request).await.map_err(io::Error::other)?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+        Ok((status, body))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Test helpers. Never a dependency of what is shipped.
 
+#![forbid(unsafe_code)]
 #![allow(clippy::panic, reason = "what a test needs and does not get ends the test")]
 
 pub mod authority;
@@ -7,6 +8,8 @@ pub mod client;
 pub mod contract;
 pub mod dice;
 pub mod fuzz;
+pub mod hostile;
+pub mod names;
 pub mod postgres;
 pub mod process;
 pub mod producers;

@@ -97,6 +97,23 @@ pub enum Error {
         /// The setting, by the name of its environment variable.
         setting: String,
     },
+    /// Something in the store is still sealed with the key before the present one.
+    #[error(
+        "{setting} is still needed: a part of the store is sealed with the key before \
+         FANFARE_ENCRYPTION_KEY. Give that key too, or put its file back (`….previous`), until \
+         `fanfare rotate-key` says that it is done"
+    )]
+    KeyStillNeeded {
+        /// The setting, by the name of its environment variable.
+        setting: &'static str,
+    },
+    /// Everything is sealed with the present key, and it is not ours to make another one.
+    #[error(
+        "everything is sealed with FANFARE_ENCRYPTION_KEY; to seal it with another key, restart \
+         the server with that key there and the present one in FANFARE_ENCRYPTION_KEY_PREVIOUS, \
+         and rotate then"
+    )]
+    NothingToRotate,
     /// The engine cannot start as it is set up.
     #[error("{0}")]
     Setup(String),

@@ -54,6 +54,8 @@
 //! [`Fanfare`] is the face for those who embed; [`Engine`] is the whole of it, for those who build
 //! a server around it.
 
+#![forbid(unsafe_code)]
+
 pub mod clock;
 pub mod engine;
 mod error;

@@ -1,12 +1,14 @@
 //! Opening an engine on the real clock, network and disk.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::SystemClock;
 use crate::engine::{Engine, Parts, Rules};
 use crate::error::{Error, Result};
+use crate::keys::EncryptionKeys;
 use crate::metrics::Metrics;
-use crate::seal::{Seal, fingerprint};
+use crate::seal::fingerprint;
 use crate::send::{GuardPolicy, HttpTransport};
 use crate::store;
 
@@ -15,9 +17,9 @@ use crate::store;
 pub struct Options {
     /// `sqlite:PATH` or `postgres://…`.
     pub database_url: String,
-    /// Seals signing secrets at rest. The store remembers which key it was, and opens with no
-    /// other.
-    pub encryption_key: [u8; 32],
+    /// Seal secrets at rest. The store remembers which keys it was used with, and opens with no
+    /// others.
+    pub encryption_keys: EncryptionKeys,
     /// What deliveries may reach although it is not public.
     pub guard: GuardPolicy,
     /// The engine's numbers.
@@ -26,13 +28,40 @@ pub struct Options {
 
 impl Options {
     /// The defaults on this store: deliveries reach public addresses by https alone.
-    pub fn new(database_url: &str, encryption_key: [u8; 32]) -> Options {
+    pub fn new(database_url: &str, encryption_keys: impl Into<EncryptionKeys>) -> Options {
         Options {
             database_url: database_url.to_owned(),
-            encryption_key,
+            encryption_keys: encryption_keys.into(),
             guard: GuardPolicy::default(),
             rules: Rules::default(),
         }
+    }
+}
+
+/// Has the guard refuse the sockets that the engine itself uses: its database's and its proxy's, as
+/// their names resolve now. Where one does not, whoever connects to it will say so.
+async fn add_own_sockets(options: &mut Options) {
+    for (host, port) in store::hosts(&options.database_url) {
+        if let Ok(found) = tokio::net::lookup_host((host, port)).await {
+            options.guard.own_sockets.extend(found);
+        }
+    }
+    if let Some(proxy) = &options.guard.egress_proxy
+        && let Ok(found) = proxy.addresses().await
+    {
+        options.guard.own_sockets.extend(found);
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            // It may hold a password.
+            .field("database_url", &"***")
+            .field("encryption_keys", &self.encryption_keys)
+            .field("guard", &self.guard)
+            .field("rules", &self.rules)
+            .finish()
     }
 }
 
@@ -41,9 +70,10 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Setup`] when another process has the store, [`Error::WrongKey`] when it was made with
-    /// another key.
-    pub async fn open(options: Options) -> Result<Engine> {
+    /// another key, [`Error::KeyStillNeeded`] when something is still sealed with the key before.
+    pub async fn open(mut options: Options) -> Result<Engine> {
         let metrics = Metrics::default();
+        add_own_sockets(&mut options).await;
         let store = store::open(&options.database_url, metrics.clone()).await?;
         let timeout = options.rules.request_timeout;
         let transport = HttpTransport::new(options.guard.clone(), timeout);
@@ -51,12 +81,13 @@ impl Engine {
             clock: Arc::new(SystemClock),
             transport: Arc::new(transport),
             store,
-            seal: Seal::new(&options.encryption_key),
+            seal: options.encryption_keys.seal(),
+            key_file: options.encryption_keys.file,
             guard: options.guard,
             metrics,
             rules: options.rules,
         });
-        engine.agree_on_key("FANFARE_ENCRYPTION_KEY", &options.encryption_key).await?;
+        engine.agree_on_encryption_keys().await?;
         Ok(engine)
     }
 

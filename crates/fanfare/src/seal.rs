@@ -1,5 +1,7 @@
 //! Secrets at rest: XChaCha20-Poly1305, bound to the place they belong to.
 
+use std::fmt;
+
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
@@ -14,29 +16,82 @@ const KEY_ID_LEN: usize = 4;
 const NONCE_LEN: usize = 24;
 const HEAD_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
 
-/// Seals secrets with one key, and opens what that or an older one has sealed.
+/// Under what name a store keeps the check values of the keys that it was used with.
+pub const KEPT_AS: &str = "FANFARE_ENCRYPTION_KEY";
+
+/// What is kept of a key so that another one is noticed.
+pub type CheckValue = [u8; 32];
+
+/// Seals secrets with one key, and opens what that or an older one has sealed. Keys are wiped from
+/// memory when it is dropped.
 #[derive(Clone)]
 pub struct Seal {
     present: Key,
-    older: Option<Key>,
+    older: Vec<Key>,
 }
 
 #[derive(Clone)]
 struct Key {
     cipher: XChaCha20Poly1305,
     id: [u8; KEY_ID_LEN],
+    check: CheckValue,
 }
 
 impl Seal {
     /// A seal with this key.
     pub fn new(key: &[u8; 32]) -> Self {
-        Seal { present: Key::new(key), older: None }
+        Seal { present: Key::new(key), older: Vec::new() }
     }
 
     /// The same, which also opens what was sealed with this older key.
     #[must_use]
-    pub fn opening(self, older: &[u8; 32]) -> Self {
-        Seal { older: Some(Key::new(older)), ..self }
+    pub fn opening(mut self, older: &[u8; 32]) -> Self {
+        self.older.push(Key::new(older));
+        self
+    }
+
+    /// One that seals with this key, and opens what this one opens.
+    #[must_use]
+    pub fn renewed(&self, key: &[u8; 32]) -> Self {
+        let older = [&self.present].into_iter().chain(&self.older).cloned().collect();
+        Seal { present: Key::new(key), older }
+    }
+
+    /// Is this the key that seals?
+    pub fn seals_with(&self, key: &[u8; 32]) -> bool {
+        fingerprint(key, KEPT_AS) == self.present.check
+    }
+
+    /// Is this sealed with the key that seals?
+    pub fn is_present(&self, sealed: &Sealed) -> bool {
+        sealed.0.get(1..1 + KEY_ID_LEN) == Some(&self.present.id[..])
+    }
+
+    /// What a store is to keep of these keys, once they may be used on it: the check value of the
+    /// present one, and that of an older one as long as something may be sealed with it. `kept` is
+    /// what it keeps so far.
+    ///
+    /// # Errors
+    /// Something may be sealed with a key that is not among these.
+    pub fn agreed(&self, kept: &[u8]) -> Result<Vec<u8>, UnknownKey> {
+        let mut agreed = self.present.check.to_vec();
+        let (kept, rest) = kept.as_chunks::<32>();
+        for (at, check) in kept.iter().enumerate() {
+            if *check == self.present.check {
+                continue;
+            }
+            if !self.older.iter().any(|key| key.check == *check) {
+                // With the first one everything new was sealed.
+                return Err(if at == 0 { UnknownKey::Present } else { UnknownKey::Previous });
+            }
+            agreed.extend(check);
+        }
+        if rest.is_empty() { Ok(agreed) } else { Err(UnknownKey::Present) }
+    }
+
+    /// What a store is to keep once everything is sealed with the present key.
+    pub fn settled(&self) -> CheckValue {
+        self.present.check
     }
 
     /// Encrypts what an endpoint keeps for a purpose. It opens nowhere else.
@@ -67,8 +122,8 @@ impl Seal {
                 "cannot be opened: sealed in a way that this version does not know",
             ));
         }
-        let keys = [Some(&self.present), self.older.as_ref()];
-        let Some(key) = keys.into_iter().flatten().find(|key| key.id == key_id) else {
+        let mut keys = [&self.present].into_iter().chain(&self.older);
+        let Some(key) = keys.find(|key| key.id == key_id) else {
             return Err(broken(
                 "cannot be opened: sealed with another key than FANFARE_ENCRYPTION_KEY",
             ));
@@ -78,17 +133,35 @@ impl Seal {
         let payload = Payload { msg: ciphertext, aad: &place(lane, purpose) };
         let opened = key.cipher.decrypt(&XNonce::from(nonce), payload);
         let opened = opened.map_err(|_| broken("cannot be opened: altered or moved"))?;
-        String::from_utf8(opened)
-            .map(Zeroizing::new)
-            .map_err(|_| broken("cannot be opened: not text"))
+        String::from_utf8(opened).map(Zeroizing::new).map_err(|error| {
+            drop(Zeroizing::new(error.into_bytes()));
+            broken("cannot be opened: not text")
+        })
     }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Which key of a store is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownKey {
+    /// The one that everything new was sealed with.
+    Present,
+    /// The one before it, which is still needed.
+    Previous,
 }
 
 impl Key {
     fn new(key: &[u8; 32]) -> Self {
         let mut id = [0; KEY_ID_LEN];
         id.copy_from_slice(&fingerprint(key, "key id")[..KEY_ID_LEN]);
-        Key { cipher: XChaCha20Poly1305::new(&chacha20poly1305::Key::from(*key)), id }
+        let check = fingerprint(key, KEPT_AS);
+        // By reference, so that no copy is left behind unwiped.
+        Key { cipher: XChaCha20Poly1305::new(key.into()), id, check }
     }
 }
 
@@ -104,7 +177,7 @@ fn place(lane: LaneKey, purpose: Purpose) -> Vec<u8> {
 }
 
 /// What is kept of a key so that another one is noticed: says nothing about the key itself.
-pub fn fingerprint(key: &[u8], purpose: &str) -> [u8; 32] {
+pub fn fingerprint(key: &[u8], purpose: &str) -> CheckValue {
     // HMAC takes a key of any length, so this arm is for the type checker only.
     let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else { return [0; 32] };
     mac.update(b"fanfare ");
@@ -151,5 +224,36 @@ mod tests {
         let new = both.seal(home, Purpose::Tls, "new").unwrap();
         assert_eq!(*Seal::new(&[2; 32]).open(home, Purpose::Tls, &new).unwrap(), "new");
         assert!(Seal::new(&[1; 32]).open(home, Purpose::Tls, &new).is_err());
+        assert!(both.is_present(&new) && !both.is_present(&old));
+
+        let third = both.renewed(&[3; 32]);
+        assert_eq!(*third.open(home, Purpose::Tls, &old).unwrap(), "old");
+        assert_eq!(*third.open(home, Purpose::Tls, &new).unwrap(), "new");
+        assert!(third.seals_with(&[3; 32]) && !third.seals_with(&[2; 32]));
+        assert_eq!(format!("{third:?}"), "***");
+    }
+
+    #[test]
+    fn a_store_is_used_only_with_every_key_that_it_needs() {
+        let one = Seal::new(&[1; 32]);
+        let both = Seal::new(&[2; 32]).opening(&[1; 32]);
+        let of = |keys: &[[u8; 32]]| -> Vec<u8> {
+            keys.iter().flat_map(|key| fingerprint(key, KEPT_AS)).collect()
+        };
+        let (k1, k2, k3) = ([1; 32], [2; 32], [3; 32]);
+        // In the order of a rotation.
+        assert_eq!(one.agreed(&of(&[k1])), Ok(of(&[k1])));
+        assert_eq!(both.agreed(&of(&[k1])), Ok(of(&[k2, k1])));
+        assert_eq!(both.agreed(&of(&[k2, k1])), Ok(of(&[k2, k1])));
+        assert_eq!(both.settled().to_vec(), of(&[k2]));
+        assert_eq!(both.agreed(&of(&[k2])), Ok(of(&[k2])));
+        // And back.
+        let back = Seal::new(&[1; 32]).opening(&[2; 32]);
+        assert_eq!(back.agreed(&of(&[k2, k1])), Ok(of(&[k1, k2])));
+        // Never with less.
+        assert_eq!(one.agreed(&of(&[k2, k1])), Err(UnknownKey::Present));
+        assert_eq!(Seal::new(&[2; 32]).agreed(&of(&[k2, k1])), Err(UnknownKey::Previous));
+        assert_eq!(both.agreed(&of(&[k3])), Err(UnknownKey::Present));
+        assert_eq!(both.agreed(&of(&[k2])[..31]), Err(UnknownKey::Present));
     }
 }

@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::engine::{Engine, NewEndpoint, NewEvent, OwnChange, Rotation, check_json};
 use crate::error::{Error, Result};
+use crate::keys::EncryptionKeys;
+use crate::model;
 use crate::model::{
     CompanyId, DeliveryId, DeliveryState, EndpointChange, EndpointId, EventId, EventType, Format,
     History, Outcome, OwnHeaders, OwnTls, Subscription, Timestamp,
@@ -16,7 +18,6 @@ use crate::model::{
 use crate::options::Options;
 use crate::sign::Secret;
 use crate::store::Receipt;
-use crate::{keys, model};
 
 /// A running engine.
 ///
@@ -37,8 +38,8 @@ impl Fanfare {
         let path = url.strip_prefix("sqlite:").ok_or_else(|| {
             Error::Setup("only `sqlite:PATH` opens without options; see Fanfare::open_with".into())
         })?;
-        let encryption_key = *keys::read_or_make(Path::new(&format!("{path}.key")))?;
-        Self::open_with(Options::new(url, encryption_key)).await
+        let keys = EncryptionKeys::read_or_make(Path::new(&format!("{path}.key")))?;
+        Self::open_with(Options::new(url, keys)).await
     }
 
     /// Opens the store that the options name and starts delivering.

@@ -19,8 +19,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("send", &["model", "sign", "metrics"]),
     ("store", &["model", "metrics"]),
     ("error", &["model", "store"]),
-    ("keys", &["error"]),
-    ("engine", &["model", "metrics", "policy", "sign", "seal", "clock", "send", "store", "error"]),
+    ("keys", &["error", "seal"]),
+    (
+        "engine",
+        &["model", "metrics", "policy", "sign", "seal", "clock", "send", "store", "error", "keys"],
+    ),
 ];
 
 /// The embedding face of the engine crate, which may import everything. Nothing imports it.

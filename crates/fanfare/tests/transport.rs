@@ -9,6 +9,7 @@
 
 mod receiver;
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,6 +171,33 @@ async fn what_follows_an_answer_unasked_is_not_taken_for_the_next_one() {
 }
 
 #[tokio::test]
+async fn what_comes_while_a_connection_lies_idle_is_not_taken_for_the_next_answer() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (go, gone) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let receiver = std::thread::spawn(move || {
+        let answer_one = |mut socket: &std::net::TcpStream| {
+            assert!(socket.read(&mut [0; 4096]).unwrap() > 0);
+            socket.write_all(OK).unwrap();
+        };
+        let (first, _) = listener.accept().unwrap();
+        answer_one(&first);
+        go.1.recv().unwrap();
+        (&first).write_all(b"HTTP/1.1 500 Evil\r\ncontent-length: 0\r\n\r\n").unwrap();
+        gone.0.send(()).unwrap();
+        answer_one(&listener.accept().unwrap().0);
+    });
+    let transport = HttpTransport::new(policy(&[port]), PATIENT);
+    let url = format!("http://127.0.0.1:{port}/hook");
+    assert_eq!(answer(transport.send(request(&url)).await.outcome).status, 200);
+    go.0.send(()).unwrap();
+    // Blocks the runtime: it cannot have noticed what lies in the socket now.
+    gone.1.recv().unwrap();
+    assert_eq!(answer(transport.send(request(&url)).await.outcome).status, 200);
+    receiver.join().unwrap();
+}
+
+#[tokio::test]
 async fn a_silent_receiver_costs_one_timeout() {
     let receiver = Receiver::playing(|mut socket, _| async move {
         read_request(&mut socket).await;
@@ -233,7 +261,7 @@ async fn a_head_without_end_is_refused_and_a_large_one_is_kept_in_part() {
     })
     .await;
     let reason = reason(send(&transport(&receiver, PATIENT), &receiver).await);
-    assert!(reason.starts_with("protocol: "), "{reason}");
+    assert!(reason.starts_with("budget: "), "{reason}");
     receiver.until_closed(1).await;
 
     let line = format!("x: {}\r\n", "y".repeat(1000));

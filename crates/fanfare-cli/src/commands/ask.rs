@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clap::{Arg, ArgMatches};
 use fanfare::model::{Answer, CompanyId, Outcome};
 use fanfare::send::{GuardPolicy, HttpTransport, Request, Transport};
+use fanfare_server::auth::Grant;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
@@ -25,7 +26,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// What to ask a server about a company.
 pub(super) struct Question<'a> {
     pub(super) method: Method,
-    /// Where, below the company.
+    /// Where, below the company or what else it is about.
     pub(super) path: &'a [&'a str],
     pub(super) query: &'a [(&'a str, &'a str)],
     /// The `Idempotency-Key`.
@@ -36,36 +37,62 @@ pub(super) struct Question<'a> {
 
 /// The flags that say which server, and about whom.
 pub(super) fn args() -> impl Iterator<Item = Arg> {
-    let server = Arg::new("server")
+    let settings = flags(|setting| setting == "listen" || token::SETTINGS.contains(&setting));
+    [token::company(), server()].into_iter().chain(settings)
+}
+
+/// The flag `--server`.
+pub(super) fn server() -> Arg {
+    Arg::new("server")
         .long("server")
         .value_name("URL")
-        .help("Where the server is [default: the address of the setting `listen`]");
-    let settings = flags(|setting| setting == "listen" || token::SETTINGS.contains(&setting));
-    [token::company(), server].into_iter().chain(settings)
+        .help("Where the server is [default: the address of the setting `listen`]")
 }
 
 /// Asks, and returns what was asked where, and the answer, whatever its status.
 pub(super) fn ask(matches: &ArgMatches, question: Question<'_>) -> Result<(Url, Answer)> {
     let settings = Settings::load(matches)?;
     let company = token::company_of(matches)?;
-    let server = matches.get_one::<String>("server").map_or("", String::as_str);
-    let url = url(server, settings.listen, company, &question)?;
-    let secret = keys::jwt_secret(&settings)?;
-    let token = token::sign(&token::grant(&settings, &secret, company))?;
+    let asker =
+        Asker { settings: &settings, server: server_of(matches), role: token::ROLE, company };
+    asker.ask(&["companies", &company.to_string()], question)
+}
 
-    let transport = HttpTransport::new(reaching(&url)?, TIMEOUT).reading(ANSWER_BYTES_MAX);
-    let request = Request {
-        company,
-        method: question.method,
-        url: url.clone(),
-        headers: headers(&token, question.key)?,
-        body: question.body,
-        identity: None,
-    };
-    match runtime::on_one_thread(async { Ok(transport.send(request).await.outcome) })? {
-        Outcome::Answered(answer) => Ok((url, answer)),
-        Outcome::NoAnswer { reason } => {
-            Err(Failure::Failed(format!("{url} does not answer: {reason}")))
+/// The URL that `--server` names; empty where it does not.
+pub(super) fn server_of(matches: &ArgMatches) -> &str {
+    matches.get_one::<String>("server").map_or("", String::as_str)
+}
+
+/// Who asks which server.
+pub(super) struct Asker<'a> {
+    pub(super) settings: &'a Settings,
+    /// Where it is; empty for the address of the setting `listen`.
+    pub(super) server: &'a str,
+    pub(super) role: &'a str,
+    pub(super) company: CompanyId,
+}
+
+impl Asker<'_> {
+    /// Asks about what lies below this path of `/v1`.
+    pub(super) fn ask(&self, below: &[&str], question: Question<'_>) -> Result<(Url, Answer)> {
+        let url = url(self.server, self.settings.listen, below, &question)?;
+        let secret = keys::jwt_secret(self.settings)?;
+        let grant = token::grant(self.settings, secret.reveal(), self.company);
+        let token = token::sign(&Grant { role: self.role, ..grant })?;
+        let transport = HttpTransport::new(reaching(&url)?, TIMEOUT).reading(ANSWER_BYTES_MAX);
+        let request = Request {
+            company: self.company,
+            method: question.method,
+            url: url.clone(),
+            headers: headers(&token, question.key)?,
+            body: question.body,
+            identity: None,
+        };
+        match runtime::on_one_thread(async { Ok(transport.send(request).await.outcome) })? {
+            Outcome::Answered(answer) => Ok((url, answer)),
+            Outcome::NoAnswer { reason } => {
+                Err(Failure::Failed(format!("{url} does not answer: {reason}")))
+            }
         }
     }
 }
@@ -89,12 +116,7 @@ pub(super) fn granted(url: &Url, answer: Answer) -> Result<Bytes> {
     Err(Failure::Failed(format!("{url} answered {}: {words}", answer.status)))
 }
 
-fn url(
-    server: &str,
-    listen: SocketAddr,
-    company: CompanyId,
-    question: &Question<'_>,
-) -> Result<Url> {
+fn url(server: &str, listen: SocketAddr, below: &[&str], question: &Question<'_>) -> Result<Url> {
     let base = match server {
         "" => format!("http://{}", nearest(listen)),
         given => given.to_owned(),
@@ -105,9 +127,8 @@ fn url(
     let mut url = parsed.ok_or_else(wrong)?;
     url.set_query(None);
     url.set_fragment(None);
-    let company = company.to_string();
     let mut segments = url.path_segments_mut().map_err(|()| wrong())?;
-    segments.pop_if_empty().extend(["v1", "companies", &company]).extend(question.path);
+    segments.pop_if_empty().push("v1").extend(below).extend(question.path);
     drop(segments);
     if !question.query.is_empty() {
         url.query_pairs_mut().extend_pairs(question.query);
@@ -128,6 +149,7 @@ fn reaching(url: &Url) -> Result<GuardPolicy> {
         allow_http: true,
         allow_networks: vec![network("0.0.0.0")?, network("[::]")?],
         allow_hosts: named.into_iter().collect(),
+        ..GuardPolicy::default()
     })
 }
 

@@ -62,7 +62,7 @@ async fn demo(exit: bool) -> Result {
     let dir = dir.map_err(|error| Failure::Failed(format!("no directory can be made: {error}")))?;
     let receiver = Receiver::bind(0).await?;
     let keys = Keys::throw_away()?;
-    let secret = keys.jwt_secret.clone();
+    let secret = keys.jwt.clone();
     let mut server = Server::start(plan(dir.path(), &receiver, keys).await?).await?;
     out::say(&format!(
         "Fanfare {} at http://{}, a receiver at http://{}, data in {}\n",
@@ -82,7 +82,7 @@ async fn demo(exit: bool) -> Result {
     };
     let all_arrived = server.until(shown).await??;
     if all_arrived && !exit {
-        invite(server.address(), shop.company, &secret)?;
+        invite(server.address(), shop.company, secret.reveal())?;
         server.until(signals.next()).await?;
     }
     server.stop(signals.next()).await?;
@@ -97,20 +97,15 @@ async fn plan(dir: &std::path::Path, receiver: &Receiver, keys: Keys) -> Result<
         grace: rules.request_timeout,
         engine: Options {
             database_url: format!("sqlite:{}", dir.join("fanfare.db").display()),
-            encryption_key: keys.encryption_key,
+            encryption_keys: keys.encryption,
             guard: GuardPolicy {
                 allow_http: true,
                 allow_networks: vec![only_the_receiver.parse().map_err(Failure::Failed)?],
-                allow_hosts: Vec::new(),
+                ..GuardPolicy::default()
             },
             rules,
         },
-        auth: AuthSettings {
-            secret: keys.jwt_secret.into_bytes(),
-            jwks: None,
-            issuer: None,
-            audience: None,
-        },
+        auth: AuthSettings { secret: keys.jwt.bytes(), jwks: None, issuer: None, audience: None },
         public_url: None,
     })
 }

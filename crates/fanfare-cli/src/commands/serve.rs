@@ -35,7 +35,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result {
 async fn serve(settings: Settings) -> Result {
     let mut signals = Signals::catch()?;
     let data_dir = settings.data_dir.clone();
-    let database = shown_database(&settings.database_url);
+    let database = settings.database_url.to_string();
     let mut server = Server::start(plan(settings).await?).await?;
     welcome(&server, &data_dir, &database);
     tracing::info!(address = %server.address(), "serving");
@@ -54,20 +54,20 @@ async fn plan(settings: Settings) -> Result<Plan> {
     // A busy port is told before anything is made.
     let listener = bind(settings.listen).await?;
     let keys = Keys::load_or_make(&settings)?;
-    let store = settings.database_url.strip_prefix("sqlite:").map(Path::new);
+    let store = settings.database_url.path();
     if store.is_some_and(|path| path.starts_with(&settings.data_dir)) {
         make_data_dir(&settings.data_dir)?;
     }
     Ok(Plan {
         listener,
         engine: Options {
-            database_url: settings.database_url,
-            encryption_key: keys.encryption_key,
+            database_url: settings.database_url.reveal().to_owned(),
+            encryption_keys: keys.encryption,
             guard: settings.guard,
             rules: settings.rules,
         },
         auth: AuthSettings {
-            secret: keys.jwt_secret.into_bytes(),
+            secret: keys.jwt.bytes(),
             jwks: settings.jwks,
             issuer: settings.jwt_issuer,
             audience: settings.jwt_audience,
@@ -105,13 +105,4 @@ To register an endpoint, in another terminal:
 To see webhooks arrive right away: fanfare demo
 "
     ));
-}
-
-/// A database URL as it may be shown: without what may be a password.
-fn shown_database(url: &str) -> String {
-    if url.starts_with("sqlite:") {
-        return url.to_owned();
-    }
-    let Ok(url) = url::Url::parse(url) else { return "PostgreSQL".to_owned() };
-    format!("PostgreSQL at {}{}", url.host_str().unwrap_or("this machine"), url.path())
 }

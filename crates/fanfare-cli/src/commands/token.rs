@@ -47,7 +47,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result {
         None => TTL,
     };
     let secret = keys::jwt_secret(&settings)?;
-    out::answer(&sign(&Grant { role, ttl, ..grant(&settings, &secret, company) })?)
+    out::answer(&sign(&Grant { role, ttl, ..grant(&settings, secret.reveal(), company) })?)
 }
 
 /// The flag `--company`.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use zeroize::Zeroizing;
+
 use super::CONFIG;
 use super::table::{Fallback, Setting, TABLE};
 use crate::failure::{Failure, Result};
@@ -18,7 +20,7 @@ pub(super) struct Values(BTreeMap<&'static str, Value>);
 
 /// A value and who said so.
 struct Value {
-    text: String,
+    text: Zeroizing<String>,
     source: String,
 }
 
@@ -34,7 +36,8 @@ impl Values {
             let found = environment.iter().find(|(name, _)| name == setting);
             found.map(|(_, text)| text.clone()).filter(|text| !text.is_empty())
         };
-        let given_flag = |setting: &str| flag(setting).filter(|text| !text.is_empty());
+        let given_flag =
+            |setting: &str| flag(setting).map(Zeroizing::new).filter(|text| !text.is_empty());
         let config = given_flag(CONFIG).or_else(|| variable(CONFIG));
         let mut file = config.map(|path| read_file(&path)).transpose()?.unwrap_or_default();
 
@@ -80,7 +83,7 @@ impl Values {
 }
 
 /// The variables by the name of their setting.
-fn known_variables(environment: Vec<Given>) -> Result<Vec<(String, String)>> {
+fn known_variables(environment: Vec<Given>) -> Result<Vec<(String, Zeroizing<String>)>> {
     let mut known = Vec::with_capacity(environment.len());
     for (name, value) in environment {
         let setting = TABLE.iter().map(Setting::env).any(|env| env == name);
@@ -89,7 +92,7 @@ fn known_variables(environment: Vec<Given>) -> Result<Vec<(String, String)>> {
             return Err(unknown(&name, "the environment", names));
         }
         let value = value.into_string().map_err(|_| wrong(&name, "is not UTF-8"))?;
-        known.push((name[PREFIX.len()..].to_lowercase(), value));
+        known.push((name[PREFIX.len()..].to_lowercase(), Zeroizing::new(value)));
     }
     Ok(known)
 }
@@ -98,6 +101,7 @@ fn known_variables(environment: Vec<Given>) -> Result<Vec<(String, String)>> {
 fn read_file(path: &str) -> Result<BTreeMap<String, Value>> {
     let refuse = |reason: String| Failure::Usage(format!("{path}: {reason}"));
     let text = std::fs::read_to_string(path)
+        .map(Zeroizing::new)
         .map_err(|error| refuse(format!("the settings cannot be read: {error}")))?;
     // Only the message and the line: what stands there may be a secret.
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
@@ -112,17 +116,18 @@ fn read_file(path: &str) -> Result<BTreeMap<String, Value>> {
             return Err(unknown(&name, path, names));
         }
         let source = format!("{name} in {path}");
-        let text = plain(&value)
+        let text = plain(value)
             .ok_or_else(|| wrong(&source, "must be a string, a boolean, a number or a list"))?;
+        let text = Zeroizing::new(text);
         values.insert(name, Value { text, source });
     }
     Ok(values)
 }
 
 /// A TOML value in the form that flags and variables have.
-fn plain(value: &toml::Value) -> Option<String> {
+fn plain(value: toml::Value) -> Option<String> {
     match value {
-        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::String(text) => Some(text),
         toml::Value::Boolean(truth) => Some(truth.to_string()),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Array(entries) => {

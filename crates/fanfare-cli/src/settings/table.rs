@@ -53,11 +53,12 @@ pub(crate) const TABLE: &[Setting] = &[
     ),
     setting("jwt_issuer", Words("none"), "TEXT", "What `iss` of a token must be"),
     setting("jwt_audience", Words("none"), "TEXT", "What `aud` of a token must be or contain"),
+    setting("encryption_key", Words("generated"), "KEY", "32 bytes, base64: seals secrets at rest"),
     setting(
-        "encryption_key",
-        Words("generated"),
+        "encryption_key_previous",
+        Words("the one beside a generated key, if any"),
         "KEY",
-        "32 bytes, base64: seals signing secrets at rest",
+        "The key before that one, until `fanfare rotate-key` has sealed everything anew",
     ),
     setting(
         "public_url",
@@ -80,6 +81,20 @@ pub(crate) const TABLE: &[Setting] = &[
          separated by commas; their addresses are still judged",
     ),
     setting("allow_http", Value("false"), ON_OFF, "Accept `http://` endpoints"),
+    setting(
+        "nat64_prefix",
+        Words("none"),
+        "PREFIX",
+        "Prefix behind which this network translates IPv6 to IPv4 (`64:ff9b::/96`, or one of its \
+         own, which is to be named): addresses behind it are judged by the IPv4 address in them",
+    ),
+    setting(
+        "egress_proxy",
+        Words("none"),
+        "URL",
+        "Proxy for all outgoing requests (`http://proxy:3128`): names are resolved and judged here \
+         as always, and the proxy is asked for a tunnel (CONNECT) to the judged address",
+    ),
     setting(
         "retry_schedule",
         Value("30s,5m,1h,8h,27h"),

@@ -30,7 +30,7 @@ fn file(text: &str) -> tempfile::TempPath {
 fn without_any_setting_the_documented_defaults_hold() {
     let settings = read(&[], &[]).unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(settings.listen, "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(settings.database_url, "sqlite:./fanfare-data/fanfare.db");
+    assert_eq!(settings.database_url.reveal(), "sqlite:./fanfare-data/fanfare.db");
     let rules = Rules::default();
     assert_eq!(settings.rules.retry, rules.retry);
     assert_eq!(settings.rules.request_timeout, rules.request_timeout);
@@ -108,6 +108,8 @@ fn a_bad_value_is_refused_by_the_name_it_was_given_under() {
         ("allow_networks", "10.0.0.0/8,"),
         ("allow_hosts", "*"),
         ("allow_http", "yes"),
+        ("nat64_prefix", "64:ff9b::/95"),
+        ("egress_proxy", "https://proxy:3128"),
         ("retry_schedule", "1s,,2s"),
         ("request_timeout", "0s"),
         ("grace", "soon"),
@@ -149,4 +151,25 @@ fn a_file_that_cannot_be_read_is_named_and_its_secrets_are_not_shown() {
     assert!(refused.contains("line 2") && !refused.contains("hush"), "{refused}");
     let path = file("grace = 1.5");
     assert!(refusal(&[("config", path.to_str().unwrap())], &[]).contains("grace in"));
+}
+
+#[test]
+fn printed_settings_show_no_secret() {
+    let key = Key::from([0xA7; 32]).reveal();
+    let settings = read(
+        &[("encryption_key", &key), ("encryption_key_previous", &key)],
+        &[
+            ("FANFARE_JWT_SECRET", "planted-secret"),
+            ("FANFARE_DATABASE_URL", "postgres://u:planted-password@db.example:5433/shop"),
+        ],
+    );
+    let settings = settings.unwrap_or_else(|failure| panic!("{failure:?}"));
+    let keys = crate::keys::Keys::load_or_make(&settings);
+    let keys = keys.unwrap_or_else(|failure| panic!("{failure:?}"));
+    for text in [format!("{settings:?} {keys:?}"), format!("{settings:#?} {keys:#?}")] {
+        assert!(text.contains("***") && text.contains("PostgreSQL at db.example/shop"), "{text}");
+        for form in ["planted", "167", "a7", "p6en", key.as_str()] {
+            assert!(!text.contains(form), "{form} is in {text}");
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! How values are written. Pure; an error says what would be right.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use fanfare::keys::Key;
 use url::Url;
+use zeroize::Zeroizing;
 
 /// The longest duration that makes sense anywhere: ten years.
 const DURATION_MAX: Duration = Duration::from_hours(24 * 3650);
@@ -20,6 +22,43 @@ pub(crate) enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// `sqlite:PATH` or `postgres://…`. It may hold a password: wiped from memory when dropped, and
+/// shown without it.
+pub(crate) struct DatabaseUrl(Zeroizing<String>);
+
+impl DatabaseUrl {
+    pub(super) fn new(text: &str) -> DatabaseUrl {
+        DatabaseUrl(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The whole of it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// The file of an embedded store.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.0.strip_prefix("sqlite:").map(Path::new)
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path().is_some() {
+            return f.write_str(&self.0);
+        }
+        let Ok(url) = Url::parse(&self.0) else { return f.write_str("PostgreSQL") };
+        let host = url.host_str().unwrap_or("this machine");
+        write!(f, "PostgreSQL at {host}{}", url.path())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 /// A whole number with `ms`, `s`, `m`, `h` or `d`.
@@ -84,9 +123,8 @@ pub(crate) fn list<T: FromStr<Err = String>>(text: &str) -> Result<Vec<T>, Strin
 }
 
 /// A key of 32 bytes. The error does not repeat it.
-pub(crate) fn key(text: &str) -> Result<[u8; 32], String> {
-    let bytes = STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| {
+pub(crate) fn key(text: &str) -> Result<Key, String> {
+    Key::parse(text.trim()).ok_or_else(|| {
         "must be the base64 of exactly 32 bytes; `openssl rand -base64 32` makes one".to_owned()
     })
 }
@@ -105,12 +143,12 @@ pub(crate) fn base_url(text: &str) -> Result<Url, String> {
 }
 
 /// `sqlite:PATH` or `postgres://…`. The error does not repeat it: it may hold a password.
-pub(crate) fn database_url(text: &str) -> Result<String, String> {
+pub(crate) fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     let known = text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty())
         || text.starts_with("postgres://")
         || text.starts_with("postgresql://");
     if known {
-        Ok(text.to_owned())
+        Ok(DatabaseUrl::new(text))
     } else {
         Err("must be sqlite:PATH or postgres://…".to_owned())
     }
@@ -171,8 +209,9 @@ mod tests {
         for bad in ["", "sqlite:", "mysql://x", "/a.db"] {
             assert!(database_url(bad).is_err(), "{bad}");
         }
-        assert_eq!(key(&STANDARD.encode([7; 32])), Ok([7; 32]));
-        for bad in ["c2hvcnQ=", "!", &STANDARD.encode([7; 33])] {
+        let given = Key::from([7; 32]).reveal();
+        assert_eq!(key(&given).unwrap().bytes(), &[7; 32]);
+        for bad in ["c2hvcnQ=", "!", &format!("{}B{}", &given[..43], &given[43..])] {
             assert!(!key(bad).unwrap_err().contains(bad), "{bad}");
         }
     }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use url::Url;
+use zeroize::Zeroizing;
 
 /// Whose tokens are believed.
 #[derive(Clone)]
 pub struct AuthSettings {
     /// The key of HS256 tokens (`FANFARE_JWT_SECRET`). Never empty; 32 bytes or more are wise.
-    pub secret: Vec<u8>,
+    pub secret: Zeroizing<Vec<u8>>,
     /// Where the keys of RS256, ES256 and `EdDSA` tokens come from (`FANFARE_JWKS`). Without it
     /// only HS256 is accepted.
     pub jwks: Option<JwksSource>,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use fanfare::engine::{ApiKeyText, KEY_NAME_MAX, NewApiKey};
 use fanfare::model::{self, ApiKeyId, Scope, Timestamp};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
@@ -48,8 +48,8 @@ pub(crate) struct ApiKey {
     id: String,
     /// The key itself: shown in the answer to its creation and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    key: Option<String>,
+    #[schema(value_type = Option<String>, nullable = false)]
+    key: Option<Key>,
     name: String,
     #[schema(schema_with = scope)]
     scope: &'static str,
@@ -67,6 +67,16 @@ pub(crate) struct ApiKey {
     /// When it was revoked; null while it is not.
     #[schema(format = "date-time", required = true)]
     revoked_at: Option<String>,
+}
+
+/// A key in full, which `Debug` does not show.
+#[derive(Debug)]
+struct Key(ApiKeyText);
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.reveal())
+    }
 }
 
 /// A page of keys.
@@ -92,7 +102,7 @@ pub(crate) async fn create(
 ) -> Result<Json<ApiKey>> {
     let new = read(form)?;
     let (key, text) = access.engine(&app).create_api_key(access.company, new).await?;
-    Ok(Json(StatusCode::CREATED, ApiKey::of(&key, Some(&text))))
+    Ok(Json(StatusCode::CREATED, ApiKey::of(&key, Some(text))))
 }
 
 /// Lists the API keys of a company
@@ -142,11 +152,11 @@ fn read(mut form: Form) -> Result<NewApiKey> {
 }
 
 impl ApiKey {
-    fn of(key: &model::ApiKey, text: Option<&ApiKeyText>) -> Self {
+    fn of(key: &model::ApiKey, text: Option<ApiKeyText>) -> Self {
         let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
         ApiKey {
             id: key.id.to_string(),
-            key: text.map(|text| text.reveal().to_owned()),
+            key: text.map(Key),
             name: key.name.clone(),
             scope: key.scope.as_str(),
             hint: key.hint.clone(),

@@ -13,6 +13,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod keys;
 pub(crate) mod matching;
+pub(crate) mod rekey;
 mod replay;
 pub(crate) mod replays;
 mod told;

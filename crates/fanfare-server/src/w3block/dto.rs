@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fanfare::model::{Company, Endpoint, MASK};
+use fanfare::model::{Company, Endpoint};
 use fanfare::sign::Secret;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,6 +11,7 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::paging::{PaginationLinksDto, PaginationMetaDto};
 use crate::access::Authorized;
+use crate::answer::Shown;
 
 /// A company.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -55,7 +56,8 @@ pub(crate) struct WebhooksConfigurationEntityDto {
     #[schema(example = "https://mydomain.hook.me")]
     webhook_url: String,
     /// The key of the header `x-w3block-commerce-signature`.
-    signature_key: String,
+    #[schema(value_type = String)]
+    signature_key: Shown,
     #[schema(schema_with = retries, required = false)]
     max_retries: u32,
     #[schema(default = false)]
@@ -162,7 +164,7 @@ impl WebhooksConfigurationEntityDto {
     /// The same as this caller may see it.
     pub(super) fn for_eyes_of(mut self, access: &Authorized) -> Self {
         if !access.may_see_secrets() {
-            self.signature_key = MASK.to_owned();
+            self.signature_key = Shown::Masked;
         }
         self
     }
@@ -175,7 +177,7 @@ impl WebhooksConfigurationEntityDto {
             company_id: endpoint.company.to_string(),
             company,
             webhook_url: endpoint.url.to_string(),
-            signature_key: secret.reveal().to_owned(),
+            signature_key: Shown::InFull(secret.clone()),
             max_retries: endpoint.max_retries,
             disabled: endpoint.disabled.is_some(),
         }

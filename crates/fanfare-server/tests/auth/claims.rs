@@ -272,7 +272,7 @@ async fn issuer_and_audience_are_checked_where_they_are_set() {
 #[test]
 fn settings_that_open_the_door_are_refused_and_the_secret_is_never_shown() {
     let refused = |settings: AuthSettings| Bench::with(settings).err().unwrap().setting;
-    let empty = AuthSettings { secret: Vec::new(), ..settings(None) };
+    let empty = AuthSettings { secret: Vec::new().into(), ..settings(None) };
     assert_eq!(refused(empty), "FANFARE_JWT_SECRET");
     let plain = JwksSource::Url("http://id.example/keys".parse().unwrap());
     assert_eq!(refused(settings(Some(plain))), "FANFARE_JWKS");

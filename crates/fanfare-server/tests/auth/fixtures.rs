@@ -267,7 +267,7 @@ impl Bench {
 }
 
 pub(crate) fn settings(jwks: Option<JwksSource>) -> AuthSettings {
-    AuthSettings { secret: SECRET.to_vec(), jwks, issuer: None, audience: None }
+    AuthSettings { secret: SECRET.to_vec().into(), jwks, issuer: None, audience: None }
 }
 
 /// Lets every task run until it waits.

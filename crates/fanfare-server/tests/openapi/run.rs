@@ -108,7 +108,8 @@ impl Stage {
                 _ => request = request.header(name, value),
             }
         }
-        let token = self.bench.token(COMPANY, "admin");
+        let role = if is["operationId"] == "rotateKey" { "superAdmin" } else { "admin" };
+        let token = self.bench.token(COMPANY, role);
         request = request.header("authorization", format!("Bearer {token}"));
         request = request.uri(format!("{path}?{}", query.join("&")));
         let body = &is["requestBody"]["content"]["application/json"]["schema"];

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use fanfare::Engine;
 use fanfare::clock::{Clock as _, ManualClock};
 use fanfare::engine::{Parts, Rules};
+use fanfare::keys;
 use fanfare::metrics::Metrics;
 use fanfare::model::{Answer, Outcome, Timestamp};
 use fanfare::seal::Seal;
@@ -165,18 +166,25 @@ impl Bench {
         let network = Arc::new(Network { script: Mutex::new(script.into()), ..Network::default() });
         let metrics = Metrics::default();
         let url = format!("sqlite:{}", dir.path().join("fanfare.db").display());
+        let key_file = dir.path().join("encryption-key");
+        let key = keys::read_or_make(&key_file).unwrap();
         let engine = Engine::new(Parts {
             clock: clock.clone(),
             transport: network.clone(),
             store: store::open(&url, metrics.clone()).await.unwrap(),
-            seal: Seal::new(&[7; 32]),
+            seal: Seal::new(key.bytes()),
+            key_file: Some(key_file),
             guard: GuardPolicy::default(),
             metrics,
             rules: Rules { max_payload: MAX_PAYLOAD, ..Rules::default() },
         });
         engine.start().await.unwrap();
-        let settings =
-            AuthSettings { secret: SECRET.to_vec(), jwks: None, issuer: None, audience: None };
+        let settings = AuthSettings {
+            secret: SECRET.to_vec().into(),
+            jwks: None,
+            issuer: None,
+            audience: None,
+        };
         let auth = Auth::new(settings, clock.clone(), network.clone()).unwrap();
         let router = router(App::new(engine.clone(), Arc::new(auth), public_url));
         Bench { engine, clock, network, router, dir }

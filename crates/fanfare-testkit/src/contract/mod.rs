@@ -21,6 +21,7 @@ mod races;
 mod records;
 mod repeats;
 mod replays;
+mod reseals;
 mod selections;
 mod upkeep;
 
@@ -41,6 +42,7 @@ pub use races::*;
 pub use records::*;
 pub use repeats::*;
 pub use replays::*;
+pub use reseals::*;
 pub use selections::*;
 pub use upkeep::*;
 
@@ -192,6 +194,8 @@ macro_rules! store_contract {
             an_event_expires_with_its_last_delivery
             names_are_forgotten_in_slices
             a_value_is_agreed_on_once
+            a_kept_value_is_replaced_only_as_it_is_known
+            what_is_sealed_anew_takes_the_place_of_what_it_was
             what_is_sealed_is_listed_with_older_secrets_and_that_of_deleted_endpoints
             a_store_that_works_is_ready
             a_closed_store_answers_nothing
@@ -231,6 +235,7 @@ mod tests {
             include_str!("records.rs"),
             include_str!("repeats.rs"),
             include_str!("replays.rs"),
+            include_str!("reseals.rs"),
             include_str!("selections.rs"),
             include_str!("upkeep.rs"),
         ];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{pending, ready};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,10 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare::clock::{Clock, ManualClock};
 use fanfare::engine::{NewEndpoint, NewEvent, Parts, RETRIES_DEFAULT, Rules};
+use fanfare::keys::EncryptionKeys;
 use fanfare::metrics::Metrics;
 use fanfare::model::{Delivery, DeliveryState, Endpoint, EndpointChange};
 use fanfare::policy::retry::RetryPolicy;
-use fanfare::seal::Seal;
 use fanfare::send::GuardPolicy;
 use fanfare::store::Histories;
 use fanfare::{CompanyId, Engine, EventId, Timestamp};
@@ -36,6 +37,9 @@ pub const BREATH: Duration = Duration::from_millis(4);
 /// Long enough for whatever was missed to be found.
 pub const SWEEP: Duration = Duration::from_secs(61);
 
+/// The file of the key that secrets are sealed with.
+const KEY_FILE: &str = "encryption-key";
+
 /// Everything a behaviour needs.
 pub struct Bench {
     ground: Box<dyn Ground>,
@@ -46,6 +50,7 @@ pub struct Bench {
     /// A company.
     pub company: CompanyId,
     pulse: Arc<Pulse>,
+    keys: tempfile::TempDir,
     run: Run,
 }
 
@@ -62,9 +67,11 @@ impl Bench {
         let clock = Arc::new(ManualClock::at(START));
         let pulse = Arc::new(Pulse::default());
         let network = Arc::new(Network::new(Arc::clone(&clock), Arc::clone(&pulse)));
-        let run = run(&ground, &clock, &network, &pulse).await;
+        let keys = tempfile::tempdir().unwrap();
+        let wire = (Arc::clone(&clock), Arc::clone(&network));
+        let run = run(&ground, wire, &pulse, &keys.path().join(KEY_FILE)).await;
         let company = CompanyId::new(START);
-        let bench = Bench { ground: Box::new(ground), clock, network, company, pulse, run };
+        let bench = Bench { ground: Box::new(ground), clock, network, company, pulse, keys, run };
         bench.engine().start().await.unwrap();
         bench
     }
@@ -122,7 +129,7 @@ impl Bench {
         if let Some(disk) = disk {
             disk.close().await;
         }
-        self.run = run(&*self.ground, &self.clock, &self.network, &self.pulse).await;
+        self.run = self.run_again().await;
     }
 
     /// Stops with all the time in the world for what is in flight, and starts again.
@@ -140,9 +147,19 @@ impl Bench {
     /// A process after one that has stopped.
     pub async fn start_again(&mut self) {
         self.network.forget_hanging();
-        self.run = run(&*self.ground, &self.clock, &self.network, &self.pulse).await;
+        self.run = self.run_again().await;
         self.engine().start().await.unwrap();
         self.rest().await;
+    }
+
+    async fn run_again(&self) -> Run {
+        let wire = (Arc::clone(&self.clock), Arc::clone(&self.network));
+        run(&*self.ground, wire, &self.pulse, &self.key_file()).await
+    }
+
+    /// The file of the key that secrets are sealed with.
+    pub fn key_file(&self) -> PathBuf {
+        self.keys.path().join(KEY_FILE)
     }
 
     /// The end of every behaviour: nothing is broken, and no place was lost.
@@ -284,21 +301,24 @@ pub fn switched(disabled: Option<String>) -> EndpointChange {
 
 async fn run(
     ground: &dyn Ground,
-    clock: &Arc<ManualClock>,
-    network: &Arc<Network>,
+    (clock, network): (Arc<ManualClock>, Arc<Network>),
     pulse: &Arc<Pulse>,
+    key_file: &Path,
 ) -> Run {
+    let keys = EncryptionKeys::read_or_make(key_file).unwrap();
     let store = Arc::new(Tapped::new(ground.open().await, Arc::clone(pulse)));
     let cut = Arc::new(AtomicBool::new(false));
-    let wire = Wire { network: Arc::clone(network), cut: Arc::clone(&cut) };
+    let wire = Wire { network, cut: Arc::clone(&cut) };
     let engine = Engine::new(Parts {
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        clock: clock as Arc<dyn Clock>,
         transport: Arc::new(wire),
         store: Arc::clone(&store) as _,
-        seal: Seal::new(&[7; 32]),
+        seal: keys.seal(),
+        key_file: keys.file,
         guard: GuardPolicy::default(),
         metrics: Metrics::default(),
         rules: Rules { retry: RetryPolicy { delays: DELAYS.to_vec() }, ..Rules::default() },
     });
+    engine.agree_on_encryption_keys().await.unwrap();
     Run { engine, store, cut }
 }

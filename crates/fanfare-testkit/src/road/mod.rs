@@ -17,6 +17,7 @@ mod outages;
 mod owns;
 mod paces;
 mod pulse;
+mod rekey;
 mod replays;
 mod retries;
 mod schedules;
@@ -45,6 +46,7 @@ pub use order::*;
 pub use outages::*;
 pub use owns::*;
 pub use paces::*;
+pub use rekey::*;
 pub use replays::*;
 pub use retries::*;
 pub use schedules::*;
@@ -100,6 +102,9 @@ macro_rules! road {
             a_rotation_waits_for_the_one_before_it_or_ends_it
             a_rotation_on_disk_survives_a_crash_before_its_answer
             an_endpoint_signs_with_a_key_of_its_own_when_asked
+            everything_is_sealed_anew_while_deliveries_go_on
+            a_rotation_of_the_key_survives_a_crash_at_any_write
+            a_key_is_rotated_again_and_again_in_one_life
             a_filter_stops_what_does_not_pass
             headers_of_its_own_go_with_every_request_and_are_not_shown
             a_change_replaces_headers_and_keeps_what_is_masked
@@ -216,6 +221,7 @@ mod tests {
             include_str!("switches.rs"),
             include_str!("deaths.rs"),
             include_str!("keys.rs"),
+            include_str!("rekey.rs"),
             include_str!("replays.rs"),
             include_str!("shares.rs"),
             include_str!("troubles.rs"),

@@ -49,6 +49,9 @@ pub struct Tapped {
     refusal: Mutex<Option<StoreError>>,
     held: Mutex<HashSet<Moment>>,
     opened: Notify,
+    /// Other writes that are still heard of, where they are counted.
+    writes_left: Mutex<Option<u32>>,
+    stuck: Notify,
 }
 
 impl Tapped {
@@ -60,6 +63,8 @@ impl Tapped {
             refusal: Mutex::default(),
             held: Mutex::default(),
             opened: Notify::new(),
+            writes_left: Mutex::default(),
+            stuck: Notify::new(),
         }
     }
 
@@ -89,6 +94,32 @@ impl Tapped {
         self.opened.notify_waiters();
     }
 
+    /// Lets so many other writes ([`Call::Write`]) through; the next one, and every one after it,
+    /// waits for the death of the process.
+    pub fn stick_after(&self, writes: u32) {
+        *lock(&self.writes_left) = Some(writes);
+    }
+
+    /// Returns once a write waits because of [`Tapped::stick_after`].
+    pub async fn stuck(&self) {
+        self.stuck.notified().await;
+    }
+
+    async fn count_write(&self) {
+        let stuck = match &mut *lock(&self.writes_left) {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        };
+        if stuck {
+            self.stuck.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// The process dies: whoever waits for this store waits for ever. Returns the real one.
     pub(super) fn die(&self) -> Option<Arc<dyn Store>> {
         self.dead.store(true, Ordering::SeqCst);
@@ -104,6 +135,9 @@ impl Tapped {
         F: Future<Output = Result<T>>,
     {
         self.wait_at(Moment::Before(call)).await;
+        if call == Call::Write {
+            self.count_write().await;
+        }
         let refused = lock(&self.refusal).clone().filter(|_| call != Call::Read);
         if let Some(error) = refused {
             return Err(error);

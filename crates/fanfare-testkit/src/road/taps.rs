@@ -1,5 +1,6 @@
 //! Every method of the store, tapped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,8 +10,8 @@ use fanfare::model::{
 };
 use fanfare::store::{
     Accepted, Admission, Advanced, Claimed, Emit, Ended, Endpoints, Histories, Lane, LaneKey,
-    NewReplay, Place, Queue, Recorded, ReplayCount, Replays, Result, Slice, Started, Swept,
-    Unfinished, Unsent, Upkeep, Wanted,
+    NewReplay, Place, Queue, Recorded, ReplayCount, Replays, Resealed, Result, Slice, Started,
+    Store, Swept, Unfinished, Unsent, Upkeep, Wanted,
 };
 use fanfare::{CompanyId, DeliveryId, EndpointId, Timestamp};
 
@@ -275,8 +276,18 @@ impl Upkeep for Tapped {
         self.call(Call::Write, |store| async move { store.agree(name, value).await }).await
     }
 
-    async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool> {
-        self.call(Call::Read, |store| async move { store.agrees(name, value).await }).await
+    async fn kept(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.call(Call::Read, |store| async move { store.kept(name).await }).await
+    }
+
+    async fn keep_instead(&self, name: &str, before: &[u8], value: &[u8]) -> Result<bool> {
+        let ask =
+            |store: Arc<dyn Store>| async move { store.keep_instead(name, before, value).await };
+        self.call(Call::Write, ask).await
+    }
+
+    async fn reseal(&self, anew: &[Resealed]) -> Result<u64> {
+        self.call(Call::Write, |store| async move { store.reseal(anew).await }).await
     }
 
     async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {

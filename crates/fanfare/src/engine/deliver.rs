@@ -110,7 +110,7 @@ async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attem
             let headers = send::shown(&request.headers);
             let stopwatch = Stopwatch::start();
             let flight = world.flights.begin(claim.delivery, started_at);
-            let mut sent = transmit(world, request).await?;
+            let mut sent = guarded(world, claim, request).await?;
             drop(flight);
             if let Outcome::Answered(answer) = &mut sent.outcome {
                 answer.body.truncate(BODY_BYTES_KEPT);
@@ -131,6 +131,20 @@ async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attem
     let timing = Timing { queue: Some(started_at.since(claim.due_at)), ..sent.timing };
     let outcome = sent.outcome;
     Some(Attempt { number, started_at, duration, timing, probe, url, headers, outcome })
+}
+
+/// Sends a request, unless its URL as it is stored would not be taken: it may have come into the
+/// store by another hand, or under another policy.
+async fn guarded(world: &Arc<World>, claim: &Claim, request: Request) -> Option<Sent> {
+    let stored = &claim.endpoint.url;
+    let sent = match world.guard.judge_stored(stored.as_str(), stored.url()) {
+        Ok(()) => transmit(world, request).await?,
+        Err(refusal) => refusal.into(),
+    };
+    if let Some(refusal) = sent.refusal {
+        world.refusals.tell(refusal, &claim.endpoint, world.clock.now());
+    }
+    Some(sent)
 }
 
 async fn transmit(world: &Arc<World>, request: Request) -> Option<Sent> {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::engine::finish::finish;
 use crate::engine::own::check_https;
 use crate::engine::{Engine, World};
@@ -92,6 +94,7 @@ impl Engine {
         let world = &self.world;
         check_rules(Some(&new.events), Some(new.max_retries))?;
         check_flow(new.flow.rate_limit, new.flow.max_in_flight, new.flow.coalesce)?;
+        let writing = world.seal.writing();
         let now = world.clock.now();
         let id = EndpointId::new(now);
         let secret = new.secret.map_or_else(generate_secret, Ok)?;
@@ -120,8 +123,8 @@ impl Engine {
             created_at: now,
             updated_at: now,
         };
-        world.store.add_endpoint(&endpoint, &Act { at: now, ..self.act() }).await?;
-        world.filters.changed(&endpoint, Some(&endpoint));
+        let adding = Arc::clone(world).add(endpoint.clone(), Act { at: now, ..self.act() });
+        finish(world, writing.until_after(adding)).await?;
         Ok(endpoint)
     }
 
@@ -138,8 +141,13 @@ impl Engine {
         let limits = (change.rate_limit.flatten(), change.max_in_flight.flatten());
         check_flow(limits.0, limits.1, change.coalesce.flatten())?;
         change.events = change.events.map(distinct);
+        let writing = world.seal.writing();
         self.check_https_after(company, id, &change).await?;
-        finish(world, Arc::clone(world).change((company, id), change, self.act())).await
+        finish(
+            world,
+            writing.until_after(Arc::clone(world).change((company, id), change, self.act())),
+        )
+        .await
     }
 
     /// Removes an endpoint. What it was still to receive is failed; its history stays until it
@@ -215,6 +223,12 @@ impl Engine {
 }
 
 impl World {
+    async fn add(self: Arc<Self>, endpoint: Endpoint, act: Act) -> Result<()> {
+        self.store.add_endpoint(&endpoint, &act).await?;
+        self.filters.changed(&endpoint, Some(&endpoint));
+        Ok(())
+    }
+
     pub(super) async fn change(
         self: Arc<Self>,
         (company, id): (CompanyId, EndpointId),
@@ -285,8 +299,9 @@ fn distinct(events: Vec<Subscription>) -> Vec<Subscription> {
 }
 
 pub(super) fn generate_secret() -> Result<Secret> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| internal(format!("no randomness: {error}")))?;
+    let mut bytes = Zeroizing::new([0; 32]);
+    let filled = getrandom::fill(bytes.as_mut_slice());
+    filled.map_err(|error| internal(format!("no randomness: {error}")))?;
     Ok(Secret::from_bytes(&bytes))
 }
 

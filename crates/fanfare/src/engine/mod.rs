@@ -15,11 +15,15 @@ mod health;
 mod hear;
 mod manage;
 mod own;
+mod refusals;
+mod rekey;
 mod replay;
 mod rotate;
+mod sealing;
 mod secrets;
 mod upkeep;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,6 +44,8 @@ use crate::store::Store;
 use api_keys::Presented;
 use filters::Filters;
 use flights::Flights;
+use refusals::Refusals;
+use sealing::Sealing;
 use secrets::Secrets;
 
 pub use api_keys::{ApiKeyText, KEY_NAME_MAX, NewApiKey};
@@ -55,6 +61,7 @@ pub use manage::{
     RETRIES_DEFAULT, RETRIES_MAX, SUBSCRIPTIONS_MAX,
 };
 pub use own::OwnChange;
+pub use rekey::{KeyRotation, PREVIOUS_KEY};
 pub use replay::{NewReplay, REPLAY_COUNT_MAX, REPLAY_LIST_MAX, REPLAY_PACE_MAX};
 pub use rotate::{GRACE_DEFAULT, GRACE_MAX, PublishedKey, Rotation};
 pub use upkeep::check;
@@ -75,8 +82,10 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     /// The disk.
     pub store: Arc<dyn Store>,
-    /// Seals signing secrets.
+    /// Seals secrets.
     pub seal: Seal,
+    /// The file of the key that seals, where it may be replaced by a new one.
+    pub key_file: Option<PathBuf>,
     /// Which URLs may be registered.
     pub guard: GuardPolicy,
     /// Counters.
@@ -122,7 +131,7 @@ struct World {
     clock: Arc<dyn Clock>,
     transport: Arc<dyn Transport>,
     store: Arc<dyn Store>,
-    seal: Seal,
+    seal: Sealing,
     guard: GuardPolicy,
     metrics: Metrics,
     rules: Rules,
@@ -130,6 +139,7 @@ struct World {
     filters: Filters,
     flights: Flights,
     presented: Presented,
+    refusals: Refusals,
     /// Whose turn it is. Held for the time of a decision, never across a wait.
     lanes: Mutex<Lanes>,
     /// Rung when a lane may want something from the store before the dispatcher planned to look.
@@ -184,7 +194,7 @@ impl Engine {
             clock: parts.clock,
             transport: parts.transport,
             store: parts.store,
-            seal: parts.seal,
+            seal: Sealing::new(parts.seal, parts.key_file),
             guard: parts.guard,
             metrics: parts.metrics,
             rules: parts.rules,
@@ -192,6 +202,7 @@ impl Engine {
             filters: Filters::default(),
             flights: Flights::default(),
             presented: Presented::default(),
+            refusals: Refusals::default(),
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
             tidy: Notify::new(),

@@ -44,6 +44,7 @@ impl Engine {
         if matches!(own, OwnChange { asymmetric: None, headers: None, tls: None }) {
             return self.change_endpoint(company, id, change).await;
         }
+        let _writing = self.world.seal.writing();
         loop {
             let present = self.endpoint(company, id).await?;
             let change = self.world.with_own(&present, &own, change.clone())?;

@@ -80,8 +80,9 @@ impl Engine {
             let reason = format!("must be 0 to {} seconds", GRACE_MAX.as_secs());
             return Err(Error::invalid("gracePeriod", reason));
         }
+        let writing = self.world.seal.writing();
         let rotate = Arc::clone(&self.world).rotate((company, id), rotation, self.act());
-        finish(&self.world, rotate).await
+        finish(&self.world, writing.until_after(rotate)).await
     }
 
     /// The public keys of endpoints with ids above `after` that sign with a key of their own, and

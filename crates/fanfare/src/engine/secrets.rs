@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::engine::sealing::Sealing;
 use crate::model::{Endpoint, EndpointId, OwnHeaders, OwnTls, Purpose, Sealed, Timestamp};
-use crate::seal::Seal;
 use crate::send::{Identity, Own, own_headers};
 use crate::sign::{Keys, Signers};
 
@@ -42,7 +42,7 @@ impl Secrets {
     /// What a request to an endpoint at `now` needs.
     pub(super) fn of(
         &self,
-        seal: &Seal,
+        seal: &Sealing,
         endpoint: &Endpoint,
         now: Timestamp,
     ) -> Result<Opened, Unreadable> {
@@ -80,7 +80,11 @@ impl Closed {
     }
 }
 
-fn open(seal: &Seal, endpoint: &Endpoint, previous: Option<&Sealed>) -> Result<Opened, Unreadable> {
+fn open(
+    seal: &Sealing,
+    endpoint: &Endpoint,
+    previous: Option<&Sealed>,
+) -> Result<Opened, Unreadable> {
     let text = |purpose, sealed| seal.open(endpoint.lane(), purpose, sealed);
     let keys = |sealed| -> Result<Arc<Keys>, Unreadable> {
         let keys = text(Purpose::Secret, sealed).and_then(|text| text.parse());

@@ -46,7 +46,7 @@ impl Engine {
 
     /// Proves the store's invariants, writing nothing. Returns a line for each that is broken.
     pub async fn check(&self) -> Result<Vec<String>> {
-        Ok(check(self.world.store.as_ref(), Some(&self.world.seal)).await?)
+        Ok(check(self.world.store.as_ref(), Some(&self.world.seal.present())).await?)
     }
 }
 

@@ -128,7 +128,7 @@ pub enum Outcome {
     /// No answer: refused, reset, timed out, or not allowed by the guard.
     NoAnswer {
         /// One line for the person who reads the history. Starts with a stable word:
-        /// `timeout: …`, `connect: …`, `refused: …`, `dns: …`, `tls: …`, `protocol: …`.
+        /// `timeout: …`, `connect: …`, `refused: …`, `dns: …`, `tls: …`, `protocol: …`, `budget: …`.
         reason: String,
     },
 }
@@ -142,7 +142,8 @@ pub struct Answer {
     pub headers: Headers,
     /// Its body: the first 64 KiB as it comes from the network, the first 16 KiB in the history.
     pub body: Bytes,
-    /// What was wrong with it apart from its status: cut at the deadline or at 64 KiB.
+    /// What was wrong with it apart from its status: cut at the deadline or at 64 KiB, broken off,
+    /// or not as HTTP has it.
     pub flaw: Option<String>,
 }
 

@@ -14,15 +14,25 @@ use crate::model::Timing;
 use crate::send::Identity;
 use crate::send::failure::{Failure, describe};
 use crate::send::guard::{GuardPolicy, Refusal};
+use crate::send::proxy::{self, EgressProxy};
 use crate::send::resolve::Names;
+use crate::send::socket::Socket;
 use crate::send::timed::timed;
 use crate::send::tls::Tls;
 use crate::send::wire::Wire;
 
 /// How many addresses of a name are tried.
 const ADDRESSES_MAX: usize = 8;
+/// How long a connection to any of them may take, and then TLS.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+const TLS_MAX: Duration = Duration::from_secs(5);
 /// How long one address is tried alone before the next is tried beside it (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
+
+/// What takes its time, for people.
+pub(super) const RESOLVING: &str = "resolving the name";
+pub(super) const CONNECTING: &str = "connecting";
+pub(super) const SHAKING: &str = "the TLS handshake";
 
 /// Opens connections within a policy.
 #[derive(Default)]
@@ -41,6 +51,12 @@ impl Connector {
     #[cfg(test)]
     pub(super) fn trusting(policy: GuardPolicy, tls: Tls) -> Self {
         Connector { policy, tls, ..Connector::default() }
+    }
+
+    /// The same with name servers that are given.
+    #[cfg(test)]
+    pub(super) fn asking(policy: GuardPolicy, names: Names) -> Self {
+        Connector { policy, names, ..Connector::default() }
     }
 
     /// May this URL be asked at all? For every attempt: it may have been stored under
@@ -80,20 +96,65 @@ impl Connector {
         if own.is_some() && url.scheme() != "https" {
             return Err(Failure::Tls("not_https: certificates are for https URLs alone".into()));
         }
-        let (socket, peer) = timed(&mut took.connect, first_to_connect(addresses)).await?;
+        let connecting = timed(&mut took.connect, self.first_to_connect(addresses));
+        let (socket, peer) = within(CONNECT_MAX, CONNECTING, connecting).await?;
+        let socket = Socket::new(socket);
         if url.scheme() == "https" {
             let host = url.host().ok_or(Refusal::NoHost)?;
-            let session =
-                timed(&mut took.tls, self.tls.wrap(&host, socket, own.map(Arc::as_ref))).await?;
+            let wrapping = self.tls.wrap(&host, socket, own.map(Arc::as_ref));
+            let shaking = timed(&mut took.tls, wrapping);
+            let session = within(TLS_MAX, SHAKING, shaking).await?;
             return Ok((Wire::tls(session, own.cloned()), peer));
         }
         Ok((Wire::plain(socket), peer))
+    }
+
+    /// Tries the addresses in order, the next one when one fails or lets us wait. Whoever is late
+    /// is dropped, and so is everything when the caller is.
+    async fn first_to_connect(
+        &self,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<(TcpStream, SocketAddr), Failure> {
+        let dial = |address| dial(address, self.policy.egress_proxy.clone());
+        if let [only] = addresses[..] {
+            return dial(only).await;
+        }
+        let mut waiting = addresses.into_iter();
+        let mut tries = JoinSet::new();
+        let mut why = Failure::Connect("connection failed");
+        loop {
+            if let Some(address) = waiting.next() {
+                tries.spawn(dial(address));
+            }
+            let next = if waiting.len() == 0 {
+                tries.join_next().await
+            } else {
+                match timeout(STAGGER, tries.join_next()).await {
+                    Ok(next) => next,
+                    Err(_) => continue,
+                }
+            };
+            match next.map(flatten) {
+                Some(Ok(socket)) => return Ok(socket),
+                Some(Err(failure)) => why = failure,
+                None => return Err(why),
+            }
+        }
     }
 
     fn admit(&self, address: IpAddr, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
         self.policy.judge(address, port)?;
         Ok(vec![SocketAddr::new(address, port)])
     }
+}
+
+/// A step that must be done in time.
+async fn within<T>(
+    most: Duration,
+    what: &'static str,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(most, step).await.unwrap_or(Err(Failure::Timeout(what, most)))
 }
 
 /// What to connect to, given everything a name resolved to. One forbidden address among the
@@ -125,41 +186,39 @@ fn admit_all(
     Ok(turns.into_iter().map(|address| SocketAddr::new(*address, port)).collect())
 }
 
-/// Tries the addresses in order, the next one when one fails or lets us wait. Whoever is late is
-/// dropped, and so is everything when the caller is.
-async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<(TcpStream, SocketAddr), Failure> {
-    if let [only] = addresses[..] {
-        return dial(only).await.map_err(|error| Failure::Connect(describe(&error)));
-    }
-    let mut waiting = addresses.into_iter();
-    let mut tries = JoinSet::new();
-    let mut why = "connection failed";
-    loop {
-        if let Some(address) = waiting.next() {
-            tries.spawn(dial(address));
-        }
-        let next = if waiting.len() == 0 {
-            tries.join_next().await
-        } else {
-            match timeout(STAGGER, tries.join_next()).await {
-                Ok(next) => next,
-                Err(_) => continue,
-            }
-        };
-        match next.map(flatten) {
-            Some(Ok(socket)) => return Ok(socket),
-            Some(Err(error)) => why = describe(&error),
-            None => return Err(Failure::Connect(why)),
-        }
-    }
+fn flatten<T>(joined: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
+    joined.unwrap_or(Err(Failure::Connect("connection failed")))
 }
 
-fn flatten<T>(joined: Result<io::Result<T>, JoinError>) -> io::Result<T> {
-    joined.unwrap_or_else(|error| Err(io::Error::other(error)))
+/// Opens a connection to a judged address, by the road that the operator wants.
+async fn dial(
+    address: SocketAddr,
+    proxy: Option<EgressProxy>,
+) -> Result<(TcpStream, SocketAddr), Failure> {
+    let socket = match proxy {
+        None => connect(address).await.map_err(|error| Failure::Connect(describe(&error)))?,
+        Some(proxy) => dial_through(&proxy, address).await?,
+    };
+    Ok((socket, address))
+}
+
+async fn dial_through(proxy: &EgressProxy, target: SocketAddr) -> Result<TcpStream, Failure> {
+    let proxies = proxy.addresses().await;
+    let proxies =
+        proxies.map_err(|_| Failure::Connect("the egress proxy's name has no address"))?;
+    if proxies.contains(&target) {
+        return Err(Refusal::OwnSocket.into());
+    }
+    for address in proxies.into_iter().take(ADDRESSES_MAX) {
+        let Ok(mut socket) = connect(address).await else { continue };
+        proxy::tunnel(&mut socket, target).await.map_err(Failure::Connect)?;
+        return Ok(socket);
+    }
+    Err(Failure::Connect("the egress proxy cannot be reached"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one door to the network")]
-async fn dial(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpStream::connect(address).await?;
     let peer = socket.peer_addr()?;
     if (peer.ip(), peer.port()) != (address.ip(), address.port()) {
@@ -167,7 +226,7 @@ async fn dial(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
     }
     // A request is written in one go; waiting to fill a segment only adds to its latency.
     socket.set_nodelay(true)?;
-    Ok((socket, address))
+    Ok(socket)
 }
 
 #[cfg(test)]
@@ -207,9 +266,10 @@ mod tests {
         let closing = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let dead = closing.local_addr().unwrap();
         drop(closing);
-        let (socket, peer) = first_to_connect(vec![dead, dead, live]).await.unwrap();
+        let connector = Connector::default();
+        let (socket, peer) = connector.first_to_connect(vec![dead, dead, live]).await.unwrap();
         assert_eq!((socket.peer_addr().unwrap(), peer), (live, live));
-        let none = first_to_connect(vec![dead, dead]).await.map(drop);
+        let none = connector.first_to_connect(vec![dead, dead]).await.map(drop);
         assert_eq!(none, Err(Failure::Connect("connection refused")));
     }
 }

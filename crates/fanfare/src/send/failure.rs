@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::send::guard::Refusal;
 
@@ -19,6 +20,10 @@ pub(super) enum Failure {
     Tls(Cow<'static, str>),
     /// What came was not an HTTP answer.
     Protocol(Cow<'static, str>),
+    /// An answer that costs more than one may.
+    Budget(&'static str),
+    /// What took longer than it may, and how long that is.
+    Timeout(&'static str, Duration),
 }
 
 impl fmt::Display for Failure {
@@ -29,6 +34,8 @@ impl fmt::Display for Failure {
             Failure::Connect(why) => write!(f, "connect: {why}"),
             Failure::Tls(why) => write!(f, "tls: {why}"),
             Failure::Protocol(why) => write!(f, "protocol: {why}"),
+            Failure::Budget(what) => write!(f, "budget: {what}"),
+            Failure::Timeout(what, most) => write!(f, "timeout: {what} took over {most:?}"),
         }
     }
 }
@@ -49,6 +56,8 @@ pub(super) fn describe(error: &io::Error) -> &'static str {
         io::ErrorKind::HostUnreachable => "host unreachable",
         io::ErrorKind::NetworkUnreachable => "network unreachable",
         io::ErrorKind::TimedOut => "the network gave up waiting",
+        // Sockets do not judge what they carry; TLS does.
+        io::ErrorKind::InvalidData => "TLS broken",
         io::ErrorKind::AddrNotAvailable => "no local port is free",
         _ => "connection failed",
     }

@@ -1,7 +1,5 @@
-//! Requests over HTTP/1.1 on connections that are used again.
+//! Requests over HTTP/1.1 and HTTP/2 on connections that are used again.
 
-use std::error::Error as _;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,22 +8,22 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri};
-use http_body_util::Full;
 use tokio::time::timeout;
 use url::{Position, Url};
 
 use crate::metrics::Stopwatch;
-use crate::send::answer::{BODY_BYTES_MAX, End, Progress};
+use crate::send::answer::{BODY_BYTES_MAX, End, Progress, Stage};
 use crate::send::connect::Connector;
-use crate::send::failure::{Failure, describe};
+use crate::send::failure::Failure;
 use crate::send::guard::GuardPolicy;
-use crate::send::link::Link;
+use crate::send::link::{Broken, Link};
 use crate::send::pool::{Key, Pool};
 use crate::send::sweep::Sweeper;
 use crate::send::{Request, Sent, Transport};
 
 /// The transport for the real network: guarded, pooled, one deadline for each attempt. It follows
-/// no redirects, keeps no cookies, unpacks no bodies, and looks at no proxy settings.
+/// no redirects, keeps no cookies, unpacks no bodies, and looks at no proxy settings of the
+/// environment.
 pub struct HttpTransport {
     connector: Connector,
     pool: Arc<Pool>,
@@ -36,7 +34,7 @@ pub struct HttpTransport {
 
 impl HttpTransport {
     /// A transport that reaches what `policy` allows and gives each attempt `timeout`, from name
-    /// resolution to the last byte. Opens nothing and reads nothing until it is first used.
+    /// resolution to the last byte; within that, 5 s to connect, 5 s for TLS, 5 s for the body. Opens nothing and reads nothing until it is first used.
     pub fn new(policy: GuardPolicy, timeout: Duration) -> Self {
         HttpTransport {
             connector: Connector::new(policy),
@@ -45,6 +43,12 @@ impl HttpTransport {
             timeout,
             body_bytes_max: BODY_BYTES_MAX,
         }
+    }
+
+    /// The same over a connector that is given.
+    #[cfg(test)]
+    pub(super) fn over(connector: Connector, timeout: Duration) -> Self {
+        HttpTransport { connector, ..HttpTransport::new(GuardPolicy::default(), timeout) }
     }
 
     /// Reads bodies up to this length instead of 64 KiB.
@@ -67,15 +71,16 @@ impl HttpTransport {
         });
         if let Some((key, link)) = kept {
             match self.exchange(key, link, request.clone(), progress).await {
-                // It was closed while it lay idle. The receiver said nothing, so it is asked anew.
-                Err(Broken { heard: false, .. }) => progress.stage = "connecting",
+                // It was closed while it lay idle. The receiver heard nothing, so it is asked anew.
+                Err(Broken { unheard: true, .. }) => progress.stage = Stage::Opening,
                 done => return done.map_err(|broken| broken.failure),
             }
         }
         let opening = self.connector.open(&url, addresses, own.as_ref(), &mut progress.timing);
         let (wire, peer) = opening.await?;
         let ended = wire.ended();
-        let link = Link::new(wire).await.map_err(|error| broken(&error))?;
+        let link = Link::new(wire).await;
+        let link = link.map_err(|failure| ended.get().cloned().unwrap_or(failure))?;
         let done = self.exchange(key(peer), link, request, progress).await;
         done.map_err(|broken| ended.get().cloned().unwrap_or(broken.failure))
     }
@@ -84,15 +89,12 @@ impl HttpTransport {
         &self,
         key: Key,
         mut link: Box<Link>,
-        request: http::Request<Full<Bytes>>,
+        request: http::Request<Bytes>,
         progress: &mut Progress,
     ) -> Result<(), Broken> {
-        progress.stage = "waiting for the answer";
+        progress.stage = Stage::Asking;
         let since = Stopwatch::start();
-        let (head, body) = match link.send(request).await {
-            Ok(answer) => answer.into_parts(),
-            Err(error) => return Err(Broken { heard: link.heard(), failure: broken(&error) }),
-        };
+        let (head, body) = link.send(request, progress.body_bytes_max).await?;
         progress.head(&head, since);
         if progress.body(&mut link, body).await {
             self.pool.keep(key, link);
@@ -108,17 +110,10 @@ impl Transport for HttpTransport {
         let mut progress = Progress::new(self.body_bytes_max);
         let end = match timeout(self.timeout, self.attempt(request, &mut progress)).await {
             Ok(done) => done.map_err(End::Failed),
-            Err(_) => Err(End::Deadline(format!("{:?}", self.timeout))),
+            Err(_) => Err(End::Deadline(self.timeout)),
         };
         progress.sent(end)
     }
-}
-
-/// An exchange without an answer.
-struct Broken {
-    /// Whether any of an answer had come.
-    heard: bool,
-    failure: Failure,
 }
 
 /// Where the request goes, and its form on the wire: `host` is added, the length is the
@@ -126,8 +121,8 @@ struct Broken {
 fn on_wire(
     request: Request,
     authority: HeaderValue,
-) -> Result<(Url, http::Request<Full<Bytes>>), Failure> {
-    let mut sent = http::Request::new(Full::new(request.body));
+) -> Result<(Url, http::Request<Bytes>), Failure> {
+    let mut sent = http::Request::new(request.body);
     *sent.method_mut() = request.method;
     *sent.uri_mut() = target(&request.url)?;
     *sent.headers_mut() = request.headers;
@@ -152,23 +147,14 @@ fn unsendable() -> Failure {
     Failure::Protocol("the URL has no form that HTTP can carry".into())
 }
 
-/// Why hyper gave up.
-fn broken(error: &hyper::Error) -> Failure {
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    Failure::Protocol(match io {
-        Some(io) => format!("{} before the answer was complete", describe(io)).into(),
-        None if error.is_incomplete_message() || error.is_canceled() => {
-            "connection closed before the answer was complete".into()
-        }
-        None => error.to_string().into(),
-    })
-}
-
+#[cfg(test)]
+mod http2;
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, Method};
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
     use crate::model::{CompanyId, Outcome};
@@ -197,7 +183,8 @@ mod tests {
     #[tokio::test]
     async fn a_tls_session_is_timed_when_it_is_made_and_costs_nothing_when_it_is_kept() {
         let authority = Authority::new("ours");
-        let acceptor = Authority::acceptor(authority.issue("127.0.0.1", 2999));
+        let server = Authority::server(&[b"http/1.1"], authority.issue("127.0.0.1", 2999));
+        let acceptor = TlsAcceptor::from(Arc::new(server));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let serve = async move {
@@ -222,5 +209,33 @@ mod tests {
         let second = transport.send(request(port)).await.timing;
         assert_eq!((second.dns, second.connect, second.tls), (None, None, None));
         assert!(second.first_byte.is_some());
+    }
+
+    /// A server that answers with what fills no budget by itself, a byte in each record of TLS.
+    async fn crumble(listener: TcpListener, acceptor: TlsAcceptor) -> usize {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut session = acceptor.accept(socket).await.unwrap();
+        let mut said = b"HTTP/1.1 200 OK\r\nx-a: ".to_vec();
+        let mut bytes = 0;
+        while session.write_all(&said).await.is_ok() && session.flush().await.is_ok() {
+            bytes += said.len();
+            said = vec![b'a'];
+        }
+        bytes
+    }
+
+    #[tokio::test]
+    async fn what_tls_adds_counts_too() {
+        let authority = Authority::new("ours");
+        let server = Authority::server(&[b"http/1.1"], authority.issue("127.0.0.1", 2999));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let crumbs = tokio::spawn(crumble(listener, TlsAcceptor::from(Arc::new(server))));
+        let sent = transport(&authority).send(request(port)).await;
+        let Outcome::NoAnswer { reason } = sent.outcome else { panic!("{:?}", sent.outcome) };
+        assert_eq!(reason, "budget: more than 64 KiB came before the answer");
+        // 64 KiB of records of 23 bytes, and what lies in the sockets' buffers.
+        let bytes = crumbs.await.unwrap();
+        assert!(bytes < 64 * 1024, "{bytes}");
     }
 }

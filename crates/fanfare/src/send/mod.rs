@@ -8,15 +8,19 @@ pub mod guard;
 mod http;
 mod identity;
 mod link;
+mod meter;
 mod own;
 mod pool;
+mod proxy;
 mod request;
 mod resolve;
+mod socket;
 mod sweep;
 mod timed;
 mod tls;
 mod wire;
 
+use std::fmt;
 use std::sync::Arc;
 
 use ::http::{HeaderMap, Method};
@@ -26,15 +30,17 @@ use url::Url;
 
 use crate::model::{CompanyId, Outcome, Timing};
 
+use self::failure::Failure;
 pub use self::http::HttpTransport;
 pub use body::body;
-pub use guard::GuardPolicy;
+pub use guard::{GuardPolicy, Refusal};
 pub use identity::{Identity, OWN_TLS_BYTES_MAX, tidied};
 pub use own::{Own, own_headers};
+pub use proxy::EgressProxy;
 pub use request::{request, shown};
 
 /// One request, ready to go.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     /// On whose behalf: connections are not shared among companies.
     pub company: CompanyId,
@@ -50,6 +56,20 @@ pub struct Request {
     pub identity: Option<Arc<Identity>>,
 }
 
+impl fmt::Debug for Request {
+    /// Without the values of its headers, where tokens are, and without its body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.keys().collect();
+        let (method, host) = (&self.method, self.url.host_str().unwrap_or_default());
+        write!(
+            f,
+            "{method} {host} for {} with {names:?} and {} bytes",
+            self.company,
+            self.body.len()
+        )
+    }
+}
+
 /// What became of a request.
 #[derive(Debug, Clone)]
 pub struct Sent {
@@ -57,12 +77,22 @@ pub struct Sent {
     pub outcome: Outcome,
     /// Where its time went; the queue before it is not the network's to know.
     pub timing: Timing,
+    /// The rule of the guard that ended it, for the operator. The outcome says so too.
+    pub refusal: Option<Refusal>,
 }
 
 impl From<Outcome> for Sent {
     /// An outcome that nobody timed.
     fn from(outcome: Outcome) -> Self {
-        Sent { outcome, timing: Timing::default() }
+        Sent { outcome, timing: Timing::default(), refusal: None }
+    }
+}
+
+impl From<Refusal> for Sent {
+    /// What was refused before anything was sent.
+    fn from(refusal: Refusal) -> Self {
+        let reason = Failure::Refused(refusal).to_string();
+        Sent { refusal: Some(refusal), ..Outcome::NoAnswer { reason }.into() }
     }
 }
 

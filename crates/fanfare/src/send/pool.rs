@@ -60,7 +60,7 @@ impl Pool {
     pub(super) fn take(&self, key: &Key) -> Option<Box<Link>> {
         loop {
             let mut idle = self.shard(key).take(key)?;
-            if idle.since.elapsed() < IDLE_MAX && idle.link.is_fit() {
+            if idle.since.elapsed() < IDLE_MAX && idle.link.is_still_fit() {
                 return Some(idle.link);
             }
         }
@@ -153,6 +153,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::*;
+    use crate::send::socket::Socket;
     use crate::send::wire::Wire;
 
     fn key(name: &'static str) -> Key {
@@ -167,7 +168,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let connecting = TcpSocket::new_v4().unwrap().connect(address);
         let (ours, theirs) = tokio::join!(connecting, listener.accept());
-        (Link::new(Wire::plain(ours.unwrap())).await.unwrap(), theirs.unwrap().0)
+        (Link::new(Wire::plain(Socket::new(ours.unwrap()))).await.unwrap(), theirs.unwrap().0)
     }
 
     fn links(pool: &Pool) -> usize {

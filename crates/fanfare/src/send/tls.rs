@@ -11,7 +11,6 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +18,8 @@ use url::Host;
 
 use crate::send::Identity;
 use crate::send::failure::{Failure, describe};
+use crate::send::socket::Socket;
+use crate::send::wire::H2;
 
 /// The sessions that a connector of one endpoint remembers: it goes to one host.
 const OWN_SESSIONS: usize = 4;
@@ -36,9 +37,9 @@ impl Tls {
     pub(super) async fn wrap(
         &self,
         host: &Host<&str>,
-        socket: TcpStream,
+        socket: Socket,
         own: Option<&Identity>,
-    ) -> Result<TlsStream<TcpStream>, Failure> {
+    ) -> Result<TlsStream<Socket>, Failure> {
         let name = match *host {
             Host::Domain(domain) => ServerName::try_from(domain.to_owned())
                 .map_err(|_| Failure::Tls(Cow::Borrowed("bad_name: no certificate can hold it")))?,
@@ -94,7 +95,7 @@ fn config(roots: Arc<RootCertStore>, own: Option<&Identity>) -> Result<ClientCon
         Some(client) => config.with_client_cert_resolver(client),
         None => config.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
@@ -183,7 +184,7 @@ fn certificate_reason(why: &CertificateError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::authority::{Authority, Certificate};
     use super::*;
@@ -200,7 +201,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = async {
             let socket = TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
-            match tls.wrap(&Host::Domain("shop.example"), socket, None).await {
+            let host = Host::Domain("shop.example");
+            match tls.wrap(&host, Socket::new(socket), None).await {
                 Ok(session) => {
                     let protocol = session.get_ref().1.alpn_protocol().unwrap_or_default();
                     String::from_utf8_lossy(protocol).into_owned()
@@ -216,7 +218,7 @@ mod tests {
     async fn a_certificate_is_accepted_or_the_exact_reason_given() {
         let authority = Authority::new("ours");
         for (certificate, said) in [
-            (authority.issue("shop.example", 2999), "http/1.1"),
+            (authority.issue("shop.example", 2999), "h2"),
             (authority.issue("shop.example", 2001), "tls: certificate_expired: "),
             (authority.issue("other.example", 2999), "tls: name_mismatch: "),
             (Authority::new("theirs").issue("shop.example", 2999), "tls: unknown_issuer: "),

@@ -2,38 +2,42 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::send::Identity;
 use crate::send::failure::Failure;
+use crate::send::meter::Meter;
+use crate::send::socket::Socket;
 use crate::send::tls::ended;
 
-/// A connection that remembers whether the other side has said anything.
+/// The name by which TLS agrees on HTTP/2.
+pub(super) const H2: &[u8] = b"h2";
+
+/// A connection, in the clear or inside TLS, that remembers whether the other side has said
+/// anything.
 pub(super) struct Wire {
     stream: Stream,
-    heard: Arc<AtomicBool>,
+    meter: Arc<Meter>,
     ended: Arc<OnceLock<Failure>>,
 }
 
 enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>, Option<Arc<Identity>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>, Option<Arc<Identity>>),
 }
 
 impl Wire {
-    pub(super) fn plain(socket: TcpStream) -> Self {
-        Wire { stream: Stream::Plain(socket), heard: Arc::default(), ended: Arc::default() }
+    pub(super) fn plain(socket: Socket) -> Self {
+        Wire { meter: socket.meter(), stream: Stream::Plain(socket), ended: Arc::default() }
     }
 
-    pub(super) fn tls(session: TlsStream<TcpStream>, own: Option<Arc<Identity>>) -> Self {
-        let stream = Stream::Tls(Box::new(session), own);
-        Wire { stream, heard: Arc::default(), ended: Arc::default() }
+    pub(super) fn tls(session: TlsStream<Socket>, own: Option<Arc<Identity>>) -> Self {
+        let meter = session.get_ref().0.meter();
+        Wire { meter, stream: Stream::Tls(Box::new(session), own), ended: Arc::default() }
     }
 
     /// Set when the other side ends the TLS session, with its reason. Whoever speaks HTTP over it
@@ -42,9 +46,25 @@ impl Wire {
         Arc::clone(&self.ended)
     }
 
-    /// Set when a byte arrives. Whoever cares clears it.
-    pub(super) fn heard(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.heard)
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    /// Was HTTP/2 agreed upon? Only TLS can; all else speaks HTTP/1.1.
+    pub(super) fn is_h2(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(session, _) => session.get_ref().1.alpn_protocol() == Some(H2),
+        }
+    }
+}
+
+impl Stream {
+    fn socket(&self) -> &Socket {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(session, _) => session.get_ref().0,
+        }
     }
 }
 
@@ -68,7 +88,9 @@ impl AsyncRead for Wire {
             }
         };
         if buf.filled().len() > before {
-            self.heard.store(true, Ordering::Relaxed);
+            self.meter.said();
+        } else if polled.is_pending() {
+            self.meter.silent(|| self.stream.socket().is_waiting());
         }
         polled
     }
@@ -80,6 +102,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.meter.wrote();
         match &mut self.stream {
             Stream::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Stream::Tls(session, _) => Pin::new(session).poll_write(cx, buf),
@@ -105,6 +128,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.meter.wrote();
         match &mut self.stream {
             Stream::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Stream::Tls(session, _) => Pin::new(session).poll_write_vectored(cx, bufs),

@@ -23,7 +23,10 @@ pub struct Secret {
 impl Secret {
     /// The secret with these bytes.
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        let text = Zeroizing::new(format!("{PREFIX}{}", STANDARD.encode(bytes)));
+        // Room for all of it, so that no shorter copy is left behind unwiped.
+        let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + 2 * bytes.len()));
+        text.push_str(PREFIX);
+        STANDARD.encode_string(bytes, &mut text);
         Secret { text, bytes: Zeroizing::new(bytes.to_vec()) }
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::model::filter::{Filter, Subject};
 use crate::model::{
     Claim, CompanyId, DeliveryId, Endpoint, EndpointId, Entry, Event, EventId, Health, LaneKey,
-    Timestamp,
+    Purpose, Sealed, Timestamp,
 };
 
 /// An event to accept.
@@ -194,4 +194,17 @@ pub struct Claimed {
     /// The earliest due time of what still waits in the store, leases of claims made earlier
     /// or now included. `None` when nothing does, or the endpoint is disabled or deleted.
     pub next_due: Option<Timestamp>,
+}
+
+/// A secret of an endpoint that was sealed with another key.
+#[derive(Debug, Clone)]
+pub struct Resealed {
+    /// Whose.
+    pub lane: LaneKey,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// As it was sealed before.
+    pub before: Sealed,
+    /// As it is sealed now.
+    pub sealed: Sealed,
 }

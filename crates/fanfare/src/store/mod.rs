@@ -31,8 +31,8 @@ use crate::model::{
 };
 pub use access::{ApiKeys, Audit};
 pub use exchange::{
-    Accepted, Admission, Claimed, Emit, Ended, Judged, Lane, Name, Place, Receipt, Recorded, Swept,
-    Unsent, Wanted,
+    Accepted, Admission, Claimed, Emit, Ended, Judged, Lane, Name, Place, Receipt, Recorded,
+    Resealed, Swept, Unsent, Wanted,
 };
 pub use replays::{Advanced, NewReplay, ReplayCount, Replays, Slice, Started, Unfinished};
 
@@ -234,8 +234,11 @@ pub trait Upkeep: Send + Sync {
     /// is `value`.
     async fn agree(&self, name: &str, value: &[u8]) -> Result<bool>;
 
-    /// Is `value` what is kept under `name`? Also true when nothing is kept there. Writes nothing.
-    async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool>;
+    /// What is kept under `name`.
+    async fn kept(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Keeps `value` under `name` in the place of `before`. Returns whether that was kept there.
+    async fn keep_instead(&self, name: &str, before: &[u8], value: &[u8]) -> Result<bool>;
 
     /// Goes on from `from` through what is old: removes up to `limit` final deliveries that were made
     /// before `before`, with their attempts, and what no longer has a delivery: events and deleted
@@ -272,6 +275,11 @@ pub trait Upkeep: Send + Sync {
         after: Option<EndpointId>,
         limit: u32,
     ) -> Result<Vec<(LaneKey, Purpose, Sealed)>>;
+
+    /// Puts what was sealed anew in the place of what was sealed before, wherever that is still kept
+    /// for its endpoint and purpose, deleted endpoints included. What was changed in between stays
+    /// as it is, and so does `updated_at`. Returns how many were replaced.
+    async fn reseal(&self, anew: &[Resealed]) -> Result<u64>;
 
     /// Returns, with the reason, once the disk has lost a write that it had been asked to keep;
     /// otherwise never. The process must then end and start again from what is on disk.
@@ -316,6 +324,17 @@ pub async fn open(url: &str, metrics: Metrics) -> Result<Arc<dyn Store>> {
         return Ok(Arc::new(postgres::Postgres::open(url, metrics).await?));
     }
     Err(unknown_url(url))
+}
+
+/// Where the database listens that this URL names; nowhere for the embedded store, or for a URL that
+/// [`open`] refuses.
+pub fn hosts(url: &str) -> Vec<(String, u16)> {
+    #[cfg(feature = "postgres")]
+    if is_postgres(url) {
+        return postgres::hosts(url);
+    }
+    let _embedded = url;
+    Vec::new()
 }
 
 /// Opens a store to look at it, also while another process serves it.

@@ -211,7 +211,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
 pub(crate) fn policy(ports: &[u16]) -> GuardPolicy {
     let networks = ports.iter().map(|port| format!("127.0.0.0/8:{port}").parse().unwrap());
-    GuardPolicy { allow_http: true, allow_networks: networks.collect(), allow_hosts: Vec::new() }
+    GuardPolicy { allow_http: true, allow_networks: networks.collect(), ..GuardPolicy::default() }
 }
 
 pub(crate) fn transport(receiver: &Receiver, timeout: Duration) -> HttpTransport {

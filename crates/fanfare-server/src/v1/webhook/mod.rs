@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::access::Authorized;
+use crate::answer::Shown;
 use crate::error::{ApiError, Result};
 
 pub(crate) use forms::{NewWebhook, WebhookChange};
@@ -29,7 +30,8 @@ pub(crate) struct Webhook {
     url: String,
     /// Signs what is sent (Standard Webhooks). While a rotation is under way, the new one. An API
     /// key of scope `read` is shown `***`.
-    secret: String,
+    #[schema(value_type = String)]
+    secret: Shown,
     /// What it listens to: types, everything below a prefix (`order.*`), or everything (`*`).
     #[schema(example = json!(["ORDER_CREATED", "payment.*"]))]
     events: Vec<String>,
@@ -124,7 +126,7 @@ pub(crate) struct WebhookList {
 impl Webhook {
     /// The same as this caller may see it.
     pub(super) fn for_eyes_of(self, access: &Authorized) -> Self {
-        if access.may_see_secrets() { self } else { Webhook { secret: MASK.to_owned(), ..self } }
+        if access.may_see_secrets() { self } else { Webhook { secret: Shown::Masked, ..self } }
     }
 
     pub(super) fn of(engine: &Engine, endpoint: &Endpoint) -> Result<Self> {
@@ -137,7 +139,7 @@ impl Webhook {
         Ok(Webhook {
             id: endpoint.id.to_string(),
             url: endpoint.url.to_string(),
-            secret: signers.current.secret.reveal().to_owned(),
+            secret: Shown::InFull(signers.current.secret.clone()),
             events: endpoint.events.iter().map(|event| event.constant().to_owned()).collect(),
             filter: endpoint.filter.as_deref().map(json).transpose()?,
             is_active: disabled.is_none(),

@@ -7,22 +7,28 @@
 mod address;
 mod allow;
 mod name;
+mod nat64;
+mod own;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use url::{Host, ParseError, Url};
 
 use self::address::Kind;
 pub use self::allow::{AllowedHost, AllowedNetwork};
+use self::nat64::Behind;
+pub use self::nat64::Nat64Prefix;
 pub use self::refusal::Refusal;
+use crate::send::proxy::EgressProxy;
 
 /// The longest URL, in characters.
 const URL_CHARS_MAX: usize = 2048;
 
-/// What may be reached beyond public https. By default nothing.
+/// What may be reached beyond public https, by default nothing, and how. It never changes while a
+/// transport lives, so a connection that was kept is always one that may still be used.
 #[derive(Debug, Clone, Default)]
 pub struct GuardPolicy {
     /// Accept `http://`.
@@ -31,6 +37,15 @@ pub struct GuardPolicy {
     pub allow_networks: Vec<AllowedNetwork>,
     /// Names that the rules for names refuse otherwise. Their addresses are still judged.
     pub allow_hosts: Vec<AllowedHost>,
+    /// Where this server itself, its peers and its database listen. Never reached, not even inside
+    /// an allowed network. An unspecified address stands for every address of this machine.
+    pub own_sockets: Vec<SocketAddr>,
+    /// The prefix behind which the network translates to IPv4. Without it, an address that has the
+    /// form of one is refused where the form is a standard one, and IPv6 like any other where not.
+    pub nat64_prefix: Option<Nat64Prefix>,
+    /// Through which proxy connections are made; directly when there is none. What is reached
+    /// through it is judged all the same.
+    pub egress_proxy: Option<EgressProxy>,
 }
 
 impl GuardPolicy {
@@ -51,6 +66,13 @@ impl GuardPolicy {
         judge_spelling(text, &url)?;
         self.judge_url(&url)?;
         Ok(url)
+    }
+
+    /// Judges a URL that was read from `text` before, perhaps under another policy, or by nobody
+    /// who judged.
+    pub fn judge_stored(&self, text: &str, url: &Url) -> Result<(), Refusal> {
+        // What is written as the parser writes it has nothing in it that the parser took out.
+        if text == url.as_str() { self.judge_url(url) } else { self.parse_url(text).map(drop) }
     }
 
     /// Judges a URL that was parsed before, perhaps under another policy.
@@ -75,6 +97,7 @@ impl GuardPolicy {
 
     /// May this address be connected to?
     pub fn judge(&self, address: IpAddr, port: u16) -> Result<(), Refusal> {
+        let address = self.translated(address)?;
         let named = |entry: &AllowedNetwork| entry.names_port(port) && entry.opens(address, port);
         if name::barred(port) && !self.allow_networks.iter().any(named) {
             return Err(Refusal::Port(port));
@@ -91,9 +114,21 @@ impl GuardPolicy {
     ) -> Result<(), Refusal> {
         let named = |entry: &AllowedHost| entry.names_port(port) && entry.opens(domain, port);
         if self.allow_hosts.iter().any(named) {
-            return self.judge_address(address, port);
+            return self.judge_address(self.translated(address)?, port);
         }
         self.judge(address, port)
+    }
+
+    /// The address that is reached in the end: behind the network's translator it is another one.
+    fn translated(&self, address: IpAddr) -> Result<IpAddr, Refusal> {
+        let (Some(prefix), IpAddr::V6(v6)) = (self.nat64_prefix, address) else {
+            return Ok(address);
+        };
+        match prefix.behind(v6) {
+            Behind::Elsewhere => Ok(address),
+            Behind::Translated(v4) => Ok(v4.into()),
+            Behind::Malformed => Err(Refusal::EmbeddedAddress),
+        }
     }
 
     fn judge_scheme(&self, url: &Url) -> Result<(), Refusal> {
@@ -121,6 +156,9 @@ impl GuardPolicy {
     }
 
     fn judge_address(&self, address: IpAddr, port: u16) -> Result<(), Refusal> {
+        if own::listens_at(&self.own_sockets, address, port) {
+            return Err(Refusal::OwnSocket);
+        }
         let mut openers = self.allow_networks.iter().filter(|entry| entry.opens(address, port));
         match address::kind(address) {
             Kind::Public => Ok(()),

@@ -38,6 +38,8 @@ pub enum Refusal {
     EmbeddedAddress,
     /// The address answers with a cloud machine's credentials.
     Metadata,
+    /// The address and port are those of this server, its peers, its database or its proxy.
+    OwnSocket,
 }
 
 impl Refusal {
@@ -60,6 +62,7 @@ impl Refusal {
             Refusal::NotPublic => "address_not_public",
             Refusal::EmbeddedAddress => "address_embedded",
             Refusal::Metadata => "address_metadata",
+            Refusal::OwnSocket => "own_socket",
         }
     }
 
@@ -75,6 +78,9 @@ impl Refusal {
                  ends in `:port`",
             ),
             Refusal::NotPublic => Some("FANFARE_ALLOW_NETWORKS can allow its network"),
+            Refusal::EmbeddedAddress => {
+                Some("FANFARE_NAT64_PREFIX has a NAT64 address judged by the IPv4 address in it")
+            }
             Refusal::Metadata => {
                 Some("FANFARE_ALLOW_NETWORKS allows it only where it is named as a /32 or /128")
             }
@@ -104,6 +110,9 @@ impl Refusal {
                 "the host's IPv6 address carries an IPv4 address, which must be written itself"
             }
             Refusal::Metadata => "the host's address is one of cloud metadata",
+            Refusal::OwnSocket => {
+                "the host's address and port are those of this server or of what it runs on"
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ fn open() -> GuardPolicy {
         allow_hosts: ["shop", "*.corp.local", "cache:6379"]
             .map(|entry| entry.parse().unwrap())
             .to_vec(),
+        ..GuardPolicy::default()
     }
 }
 
@@ -133,7 +134,7 @@ const HOSTILE: &[(&str, &[&str])] = &[
             "http://8.8.2056/",
         ],
     ),
-    ("single_label", &["http://shop/", "http://metadata/", "http://intranet:8080/"]),
+    ("single_label", &["http://shop/", "http://metadata/", "http://wiki:8080/"]),
     (
         "local_name",
         &[
@@ -145,6 +146,8 @@ const HOSTILE: &[(&str, &[&str])] = &[
             "http://router.lan/",
             "http://nas.home.arpa/",
             "http://abc.onion/",
+            "http://intranet:8080/",
+            "http://wiki.corp/",
         ],
     ),
     ("trailing_dot", &["http://localhost./", "http://example.com./"]),
@@ -347,5 +350,84 @@ fn entries_that_would_not_mean_what_they_say_are_refused() {
         "http://a",
     ] {
         assert!(bad.parse::<AllowedHost>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn our_own_sockets_are_refused_even_inside_an_allowed_network() {
+    let mut policy = open();
+    policy.own_sockets =
+        ["10.0.0.5:8080", "[fd00::5]:8080", "8.8.8.8:443"].map(|own| own.parse().unwrap()).to_vec();
+    policy.allow_networks.push("0.0.0.0/0:9000".parse().unwrap());
+    policy.allow_networks.push("10.0.0.5/32:8080".parse().unwrap());
+    for (text, rule) in [
+        ("http://10.0.0.5:8080/", "own_socket"),
+        ("http://10.0.0.5:8081/", ""),
+        ("http://10.0.0.6:8080/", ""),
+        ("https://8.8.8.8/", "own_socket"),
+        ("https://8.8.8.8:8443/", ""),
+        ("http://[fd00::5]:8080/", "own_socket"),
+    ] {
+        assert_eq!(refused(&policy, text), rule, "{text}");
+    }
+    let resolved = policy.judge_resolved("shop", "10.0.0.5".parse().unwrap(), 8080);
+    assert_eq!(resolved, Err(Refusal::OwnSocket));
+
+    // Listening on every address of this machine, whichever way it is written.
+    for own in ["0.0.0.0:9000", "[::]:9000"] {
+        policy.own_sockets = vec![own.parse().unwrap()];
+        for text in ["http://127.0.0.1:9000/", "http://127.7.7.7:9000/", "http://0.0.0.0:9000/"] {
+            assert_eq!(refused(&policy, text), "own_socket", "{own} {text}");
+        }
+        assert_eq!(refused(&policy, "http://192.0.2.9:9000/"), "", "{own}");
+    }
+}
+
+#[test]
+fn addresses_behind_the_known_nat64_prefix_are_judged_by_what_they_become() {
+    let mut policy = open();
+    for address in ["64:ff9b::8.8.8.8", "64:ff9b:1::8.8.8.8"] {
+        let judged = policy.judge(address.parse().unwrap(), 443);
+        assert_eq!(judged, Err(Refusal::EmbeddedAddress), "{address}");
+    }
+    policy.nat64_prefix = Some("64:ff9b::/96".parse().unwrap());
+    policy.own_sockets = vec!["10.0.0.5:8080".parse().unwrap()];
+    for (address, port, rule) in [
+        ("64:ff9b::8.8.8.8", 443, ""),
+        ("64:ff9b::192.168.0.1", 443, "address_not_public"),
+        ("64:ff9b::127.0.0.1", 6379, ""), // as the IPv4 address at this port
+        ("64:ff9b::10.1.2.3", 80, ""),
+        ("64:ff9b::10.0.0.5", 8080, "own_socket"),
+        ("64:ff9b::169.254.169.254", 80, "address_metadata"),
+        ("64:ff9b:1::8.8.8.8", 443, "address_embedded"),
+        ("::ffff:8.8.8.8", 443, "address_embedded"),
+    ] {
+        let judged = policy.judge(address.parse().unwrap(), port).map_err(|r| r.rule());
+        assert_eq!(judged.err().unwrap_or(""), rule, "{address} {port}");
+    }
+    // A prefix of one's own looks public until it is named; no network of IPv6 opens what is behind.
+    policy.nat64_prefix = Some("2606:4700:64::/96".parse().unwrap());
+    policy.allow_networks.push("2606:4700::/32".parse().unwrap());
+    for (text, rule) in [
+        ("https://[2606:4700:64::192.168.0.1]/", "address_not_public"),
+        ("https://[2606:4700:64::8.8.8.8]/", ""),
+        ("https://[2606:4700:65::192.168.0.1]/", ""),
+    ] {
+        assert_eq!(refused(&policy, text), rule, "{text}");
+    }
+}
+
+#[test]
+fn a_stored_url_is_judged_as_strictly_as_one_that_is_typed() {
+    let policy = GuardPolicy { allow_http: true, ..GuardPolicy::default() };
+    for (rule, texts) in HOSTILE {
+        for text in *texts {
+            let Ok(url) = Url::parse(text) else { continue };
+            let judged = policy.judge_stored(text, &url);
+            assert_eq!(judged.err().map(|refusal| refusal.rule()), Some(*rule), "{text:?}");
+        }
+    }
+    for text in ["https://example.com", "https://example.com/", "HTTPS://EXAMPLE.com/a?b"] {
+        assert_eq!(policy.judge_stored(text, &Url::parse(text).unwrap()), Ok(()), "{text}");
     }
 }

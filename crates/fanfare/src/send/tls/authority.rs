@@ -40,8 +40,13 @@ impl Authority {
         (params.signed_by(&key, &self.0).unwrap().der().clone(), key)
     }
 
-    /// A server's side that presents this certificate.
-    pub(in crate::send) fn acceptor((cert, key): Certificate) -> TlsAcceptor {
+    /// A server's side that presents this certificate and speaks both protocols.
+    pub(in crate::send) fn acceptor(certificate: Certificate) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::new(Self::server(&[b"h2", b"http/1.1"], certificate)))
+    }
+
+    /// The same with other protocols, and open to more changes.
+    pub(in crate::send) fn server(protocols: &[&[u8]], (cert, key): Certificate) -> ServerConfig {
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -50,7 +55,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![cert], key)
             .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        TlsAcceptor::from(Arc::new(config))
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        config
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::task::JoinHandle;
+use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::store::{Result, StoreError};
@@ -12,6 +13,8 @@ use crate::store::{Result, StoreError};
 const CONNECTIONS_MAX: usize = 8;
 /// How long a call waits for a connection, new or given back.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The port where the URL names none.
+const PORT: u16 = 5432;
 /// The schema where the URL names none.
 const SCHEMA: &str = "fanfare";
 
@@ -95,6 +98,22 @@ impl Address {
     }
 }
 
+/// Every host and port that a URL names; sockets of this machine's file system have neither.
+pub(in crate::store) fn hosts(url: &str) -> Vec<(String, u16)> {
+    let Ok(config) = url.parse::<Config>() else { return Vec::new() };
+    let named = config.get_hosts().iter().filter_map(|host| match host {
+        Host::Tcp(name) => Some(name.clone()),
+        #[cfg(unix)]
+        Host::Unix(_) => None,
+    });
+    let addresses = config.get_hostaddrs().iter().map(ToString::to_string);
+    // A single port is meant for every host.
+    let ports = config.get_ports();
+    let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(PORT);
+    let hosts = named.enumerate().chain(addresses.enumerate());
+    hosts.map(|(at, host)| (host, port(at))).collect()
+}
+
 /// The first schema of a `-csearch_path=…` among a connection's options.
 fn first_schema(options: &str) -> Option<String> {
     let (_, path) = options.rsplit_once("search_path=")?;
@@ -133,6 +152,17 @@ mod tests {
         for (options, schema) in cases {
             assert_eq!(first_schema(options).as_deref(), schema, "{options}");
         }
+    }
+
+    #[test]
+    fn the_hosts_of_a_url_are_known_with_their_ports() {
+        let found = |url| -> Vec<String> {
+            hosts(url).into_iter().map(|(host, port)| format!("{host} {port}")).collect()
+        };
+        assert_eq!(found("postgres://u:p@db.example/d"), ["db.example 5432"]);
+        assert_eq!(found("postgres://a:6000,b:6001/d"), ["a 6000", "b 6001"]);
+        assert_eq!(found("postgres://a:6000/d?hostaddr=10.0.0.1"), ["a 6000", "10.0.0.1 6000"]);
+        assert!(found("postgres:///d?host=/run/postgresql").is_empty());
     }
 
     #[test]

@@ -38,6 +38,7 @@ use crate::model::Record;
 use crate::store::postgres::accept::Call;
 use crate::store::postgres::batch::Line;
 use crate::store::postgres::connect::Address;
+pub(super) use crate::store::postgres::connect::hosts;
 use crate::store::postgres::owner::Owner;
 use crate::store::{Result, StoreError};
 

@@ -11,7 +11,7 @@ use crate::store::postgres::rows::{get, unsigned};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Postgres, check, retention};
 use crate::store::rows::SEALED;
-use crate::store::{Ended, Place, Result, Swept, Upkeep};
+use crate::store::{Ended, Place, Resealed, Result, Swept, Upkeep};
 
 /// A write like any other: it needs a primary, room for its log, and a commit.
 /// A write of no consequence, to see whether one is possible.
@@ -20,7 +20,8 @@ const TOUCH: &str = "
     on conflict (name) do update set value = excluded.value";
 
 const KEEP: &str = "insert into kept (name, value) values ($1, $2) on conflict do nothing";
-const KEPT: &str = "select value = $2 as same from kept where name = $1";
+const KEPT: &str = "select value from kept where name = $1";
+const KEEP_INSTEAD: &str = "update kept set value = $3 where name = $1 and value = $2";
 
 const BURIED: &str = "
     select d.company_id, d.id from endpoints e
@@ -66,13 +67,19 @@ impl Upkeep for Postgres {
     async fn agree(&self, name: &str, value: &[u8]) -> Result<bool> {
         let client = self.database.writer().await?;
         client.execute(KEEP, &[&name, &value]).await?;
-        get(&client.query_one(KEPT, &[&name, &value]).await?, "same")
+        let kept: Vec<u8> = get(&client.query_one(KEPT, &[&name]).await?, "value")?;
+        Ok(kept == value)
     }
 
-    async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool> {
+    async fn kept(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let client = self.database.reader().await?;
-        let kept = client.query_opt(KEPT, &[&name, &value]).await?;
-        kept.map_or(Ok(true), |row| get(&row, "same"))
+        let kept = client.query_opt(KEPT, &[&name]).await?;
+        kept.map(|row| get(&row, "value")).transpose()
+    }
+
+    async fn keep_instead(&self, name: &str, before: &[u8], value: &[u8]) -> Result<bool> {
+        let client = self.database.writer().await?;
+        Ok(client.execute(KEEP_INSTEAD, &[&name, &before, &value]).await? == 1)
     }
 
     async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
@@ -141,6 +148,18 @@ impl Upkeep for Postgres {
         Ok(all)
     }
 
+    async fn reseal(&self, anew: &[Resealed]) -> Result<u64> {
+        let client = Transaction::on(self.database.writer().await?);
+        client.batch_execute("begin").await?;
+        let mut replaced = 0;
+        for (column, purpose) in SEALED {
+            replaced += reseal(&client, column, anew, *purpose).await?;
+        }
+        client.batch_execute("commit").await?;
+        client.ended();
+        Ok(replaced)
+    }
+
     /// The server ends itself when its disk loses a write, and recovers from its log: to us it is
     /// away, and what it had answered is there again.
     async fn lost(&self) -> String {
@@ -156,6 +175,22 @@ impl Upkeep for Postgres {
             owner.release().await;
         }
     }
+}
+
+async fn reseal(client: &Object, column: &str, anew: &[Resealed], purpose: Purpose) -> Result<u64> {
+    let anew: Vec<_> = anew.iter().filter(|one| one.purpose == purpose).collect();
+    let companies: Vec<Uuid> = anew.iter().map(|one| one.lane.company.uuid()).collect();
+    let endpoints: Vec<Uuid> = anew.iter().map(|one| one.lane.endpoint.uuid()).collect();
+    let before: Vec<&[u8]> = anew.iter().map(|one| &one.before.0[..]).collect();
+    let sealed: Vec<&[u8]> = anew.iter().map(|one| &one.sealed.0[..]).collect();
+    let sql = format!(
+        "update endpoints e set {column} = n.sealed
+         from unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[])
+             as n (company_id, id, before, sealed)
+         where e.company_id = n.company_id and e.id = n.id and e.{column} = n.before"
+    );
+    let statement = client.prepare_cached(&sql).await?;
+    Ok(client.execute(&statement, &[&companies, &endpoints, &before, &sealed]).await?)
 }
 
 async fn end(doomed: Doomed, client: Object, now: Timestamp) -> Result<Ended> {

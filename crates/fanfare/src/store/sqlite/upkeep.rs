@@ -10,10 +10,11 @@ use crate::model::{
 use crate::store::rows::SEALED;
 use crate::store::sqlite::ending::{Doomed, Held, end};
 use crate::store::sqlite::{Sqlite, Tx, check, retention};
-use crate::store::{Ended, Place, Result, StoreError, Swept, Upkeep};
+use crate::store::{Ended, Place, Resealed, Result, StoreError, Swept, Upkeep};
 
 const KEEP: &str = "insert into kept (name, value) values (?1, ?2) on conflict do nothing";
 const KEPT: &str = "select value from kept where name = ?1";
+const KEEP_INSTEAD: &str = "update kept set value = ?3 where name = ?1 and value = ?2";
 /// A write of no consequence, to see whether one is possible. Of zeros, SQLite would keep the pages
 /// that are there.
 const TOUCH: &str = "
@@ -59,13 +60,14 @@ impl Upkeep for Sqlite {
         .await
     }
 
-    async fn agrees(&self, name: &str, value: &[u8]) -> Result<bool> {
-        let (name, value) = (name.to_owned(), value.to_vec());
-        self.read(move |db| {
-            let kept: Option<Vec<u8>> = db.query_row(KEPT, [&name], |row| row.get(0)).optional()?;
-            Ok(kept.is_none_or(|kept| kept == value))
-        })
-        .await
+    async fn kept(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let name = name.to_owned();
+        self.read(move |db| db.query_row(KEPT, [&name], |row| row.get(0)).optional()).await
+    }
+
+    async fn keep_instead(&self, name: &str, before: &[u8], value: &[u8]) -> Result<bool> {
+        let (name, before, value) = (name.to_owned(), before.to_vec(), value.to_vec());
+        self.write(move |tx| Ok(tx.execute(KEEP_INSTEAD, params![name, before, value])? == 1)).await
     }
 
     async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
@@ -154,6 +156,18 @@ impl Upkeep for Sqlite {
         .await
     }
 
+    async fn reseal(&self, anew: &[Resealed]) -> Result<u64> {
+        let anew = anew.to_vec();
+        self.write(move |tx| {
+            let mut replaced = 0;
+            for one in &anew {
+                replaced += reseal(tx, one)?;
+            }
+            Ok(replaced)
+        })
+        .await
+    }
+
     async fn lost(&self) -> String {
         let mut lost = self.lost.clone();
         let reason = lost.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
@@ -172,6 +186,21 @@ impl Upkeep for Sqlite {
             tracing::error!(%error, "the store could not be closed");
         }
     }
+}
+
+fn reseal(tx: &mut Tx<'_>, anew: &Resealed) -> rusqlite::Result<u64> {
+    let (company, endpoint) = (anew.lane.company.uuid(), anew.lane.endpoint.uuid());
+    let columns = SEALED.iter().filter(|(_, purpose)| *purpose == anew.purpose);
+    tx.forget_listeners(anew.lane.company);
+    let mut replaced = 0;
+    for (column, _) in columns {
+        let sql = format!(
+            "update endpoints set {column} = ?4 where company_id = ?1 and id = ?2 and {column} = ?3"
+        );
+        let values = params![company, endpoint, anew.before.0, anew.sealed.0];
+        replaced += tx.prepare_cached(&sql)?.execute(values)? as u64;
+    }
+    Ok(replaced)
 }
 
 fn buried(db: &Connection, limit: u32) -> rusqlite::Result<Vec<Doomed>> {
