@@ -27,8 +27,9 @@ create table audit (
     at         integer not null,
     actor      text not null,     -- JSON: who, by which token or key, and from which address
     action     text not null,     -- `endpoint.change`
-    subject    text not null,     -- the id of what was changed; empty for the company itself
+    subject    blob not null,     -- the id of what was changed
     fields     text not null,     -- what was changed of it, separated by spaces
     primary key (company_id, id)
 ) strict, without rowid;
 create index audit_by_age on audit (company_id, at);
+create index audit_by_subject on audit (company_id, subject, id);

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use fanfare::clock::{Clock, SystemClock};
 use fanfare::metrics::Metrics;
 use fanfare::model::{
-    Answer, Attempt, Claim, Event, Flow, Format, Health, LaneKey, Outcome, Purpose, Record, Shape,
-    Subscription, Timing, Verdict,
+    Act, Answer, Attempt, Claim, Event, Flow, Format, Health, LaneKey, Outcome, Purpose, Record,
+    Shape, Subscription, Timing, Verdict,
 };
 use fanfare::store::{Accepted, Admission, Emit, Store};
 use fanfare::{CompanyId, EndpointId, EventId, Timestamp, keys, seal, store};
@@ -84,7 +84,7 @@ pub(crate) async fn fill(directory: &Path, deliveries: u64, ago: Duration) -> En
     let store = store::open(&url, Metrics::default()).await.unwrap();
     let start = SystemClock.now().minus(ago + Duration::from_millis(deliveries));
     let endpoint = endpoint(&seal::Seal::new(key.bytes()), start);
-    store.add_endpoint(&endpoint).await.unwrap();
+    store.add_endpoint(&endpoint, &Act::of_system(start)).await.unwrap();
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
         let (store, company) = (Arc::clone(&store), endpoint.company);

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use fanfare::model::MASK;
 use fanfare::sign::Secret;
 use serde::{Serialize, Serializer};
 
@@ -22,19 +23,27 @@ impl<T> Json<T> {
     }
 }
 
-/// A secret that an answer shows in full, and nothing else does.
+/// A secret that an answer shows, and nothing else does.
 #[derive(Clone)]
-pub(crate) struct Shown(pub(crate) Secret);
+pub(crate) enum Shown {
+    /// To those who may know it.
+    InFull(Secret),
+    /// To those who may know that there is one.
+    Masked,
+}
 
 impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.reveal())
+        serializer.serialize_str(match self {
+            Shown::InFull(secret) => secret.reveal(),
+            Shown::Masked => MASK,
+        })
     }
 }
 
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
+        f.write_str(MASK)
     }
 }
 
@@ -60,8 +69,10 @@ mod tests {
 
     #[test]
     fn a_secret_is_shown_in_answers_and_nowhere_else() {
-        let shown = Shown(Secret::from_bytes(&[7; 32]));
-        assert_eq!(serde_json::to_value(&shown).unwrap(), shown.0.reveal());
+        let secret = Secret::from_bytes(&[7; 32]);
+        let shown = Shown::InFull(secret.clone());
+        assert_eq!(serde_json::to_value(&shown).unwrap(), secret.reveal());
+        assert_eq!(serde_json::to_value(Shown::Masked).unwrap(), "***");
         assert_eq!(format!("{:?}", Json::ok(shown)), "Json(200, ***)");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use fanfare::Engine;
 use fanfare::model::CompanyId;
 use url::Url;
@@ -78,7 +78,10 @@ pub fn router(app: App) -> Router {
 }
 
 fn native() -> Router<App> {
-    use v1::{companies, deliveries, endpoints, events, explain, keys, matching, rekey, replays};
+    use v1::{
+        api_keys, audit, companies, deliveries, endpoints, events, explain, keys, matching, rekey,
+        replays,
+    };
     Router::new()
         .route("/v1/rotate-key", post(rekey::rotate))
         .route("/v1/companies/{companyId}", get(companies::show).put(companies::name))
@@ -111,6 +114,9 @@ fn native() -> Router<App> {
         .route("/v1/companies/{companyId}/replays", get(replays::list).post(replays::start))
         .route("/v1/companies/{companyId}/replays/{replayId}", get(replays::show))
         .route("/v1/companies/{companyId}/replays/{replayId}/cancel", post(replays::cancel))
+        .route("/v1/companies/{companyId}/api-keys", get(api_keys::list).post(api_keys::create))
+        .route("/v1/companies/{companyId}/api-keys/{apiKeyId}", delete(api_keys::revoke))
+        .route("/v1/companies/{companyId}/audit", get(audit::list))
 }
 
 /// W3Block's eight operations.

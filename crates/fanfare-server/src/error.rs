@@ -6,6 +6,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use fanfare::model::Scope;
 use fanfare::store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -126,8 +127,18 @@ impl ApiError {
 
     /// The caller is known, and may not act for this company.
     pub(crate) fn forbidden() -> Self {
-        let message = "the token is not for this company";
+        let message = "the token or API key is not for this company";
         ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    /// The caller's key may act for this company, and may not do this.
+    pub(crate) fn insufficient_scope(needed: Scope) -> Self {
+        let needed = needed.as_str();
+        let message = match needed {
+            "admin" => "this needs an API key of scope `admin`, or a token".to_owned(),
+            _ => format!("this needs an API key of scope `{needed}` or `admin`, or a token"),
+        };
+        ApiError::new(StatusCode::FORBIDDEN, "insufficient_scope", message)
     }
 
     /// The caller is known, and may not act for the server as a whole.
@@ -193,6 +204,7 @@ impl From<fanfare::Error> for ApiError {
                     "delivery" => "delivery_not_found",
                     "company" => "company_not_found",
                     "replay" => "replay_not_found",
+                    "API key" => "api_key_not_found",
                     _ => "not_found",
                 };
                 ApiError::new(StatusCode::NOT_FOUND, code, text)

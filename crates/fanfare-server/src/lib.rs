@@ -7,6 +7,7 @@ mod answer;
 mod app;
 mod attempt;
 pub mod auth;
+mod caller;
 mod docs;
 mod error;
 mod form;

@@ -4,7 +4,9 @@ use std::sync::OnceLock;
 
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{
     Components, Content, HeaderBuilder, Paths, Ref, RefOr, Required, Response, ResponseBuilder,
 };
@@ -22,6 +24,8 @@ pub(crate) const KEYS: &str = "Keys";
 pub(crate) const DELIVERIES: &str = "Deliveries";
 /// See [`EVENTS`].
 pub(crate) const COMPANIES: &str = "Companies";
+/// See [`EVENTS`].
+pub(crate) const ACCESS: &str = "Access";
 /// See [`EVENTS`].
 pub(crate) const W3BLOCK: &str = "Companies Webhooks Configurations (Admin)";
 /// See [`EVENTS`].
@@ -66,6 +70,10 @@ pub(crate) fn text() -> &'static str {
         v1::deliveries::cancel,
         v1::companies::show,
         v1::companies::name,
+        v1::api_keys::create,
+        v1::api_keys::list,
+        v1::api_keys::revoke,
+        v1::audit::list,
         w3block::configurations::list,
         w3block::configurations::create,
         w3block::configurations::show,
@@ -89,12 +97,16 @@ pub(crate) fn text() -> &'static str {
         (name = KEYS, description = "What receivers verify signatures with. No token is needed."),
         (name = DELIVERIES, description = "Events on their way: commercio's webhook deliveries."),
         (name = COMPANIES, description = "Tenants."),
+        (name = ACCESS, description = "API keys for programs, and who changed what."),
         (name = W3BLOCK, description = "W3Block's interface to the same endpoints and deliveries."),
         (name = OPERATION, description = "For those who run the server. No token is needed to look."),
     ),
     modifiers(&Everywhere)
 )]
 struct Document;
+
+/// W3Block's name for the way of API keys, and the header that they are in.
+const API_KEY: &str = "x-w3block-api-key";
 
 /// What is the same for all operations: who may call, ids in the path, and errors.
 struct Everywhere;
@@ -111,6 +123,11 @@ impl Modify for Everywhere {
             ))
             .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let key = ApiKeyValue::with_description(
+            API_KEY,
+            "An API key of the company. It is accepted as a bearer, too.",
+        );
+        components.add_security_scheme(API_KEY, SecurityScheme::ApiKey(ApiKey::Header(key)));
         let Paths { paths, .. } = &mut document.paths;
         for (path, item) in paths.iter_mut() {
             let operations =
@@ -131,7 +148,10 @@ fn complete(path: &str, operation: &mut Operation) {
         let parameters = operation.parameters.get_or_insert_default();
         parameters.splice(0..0, ids.iter().cloned().map(RefOr::T));
         let bearer: [&str; 0] = [];
-        operation.security = Some(vec![SecurityRequirement::new("bearer", bearer)]);
+        operation.security = Some(vec![
+            SecurityRequirement::new("bearer", bearer),
+            SecurityRequirement::new(API_KEY, bearer),
+        ]);
     }
     let is = |id: &str| operation.operation_id.as_deref() == Some(id);
     let has_body = operation.request_body.is_some();
@@ -180,8 +200,15 @@ fn complete(path: &str, operation: &mut Operation) {
 /// What may be refused, and why.
 const REFUSALS: [(u16, &str); 10] = [
     (400, "Something in the request can never work; `message` names it."),
-    (401, "No token, one that is not valid, or one without a role that administers."),
-    (403, "The token is for another company."),
+    (
+        401,
+        "No token or API key, one that is not valid, or a token without a role that administers.",
+    ),
+    (
+        403,
+        "The token or API key is for another company (`forbidden`), or the key's scope is not \
+         enough (`insufficient_scope`).",
+    ),
     (404, "There is no such thing, or it belongs to another company."),
     (408, "The body took too long to arrive."),
     (409, "The id or the Idempotency-Key was used before for something else."),

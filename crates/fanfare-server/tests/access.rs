@@ -21,63 +21,72 @@ const ISSUER: &str = "https://id.example";
 const V1: &str = "/v1/companies/{companyId}";
 const W3BLOCK: &str = "/admin/companies/{companyId}/webhooks-configurations";
 
-/// An operation: method, path after its prefix, what it answers to whoever may ask, body.
-type Row = (&'static str, &'static str, u16, &'static str);
+/// An operation: method, path after its prefix, what it answers to whoever may ask, body, and the
+/// scope that an API key needs for it; none gives one a way to what has no scope.
+type Row = (&'static str, &'static str, u16, &'static str, &'static str);
 
 const EVENT: &str = r#"{"type":"a","data":1}"#;
 const EVENTS: &str = r#"{"events":[{"type":"a","data":1}]}"#;
 const ENDPOINT: &str = r#"{"url":"https://shop.example/hooks","events":["*"]}"#;
 const CONFIGURATION: &str = r#"{"webhookUrl":"https://shop.example/hooks"}"#;
+const KEY: &str = r#"{"name":"till","scope":"emit"}"#;
 const REPLAY: &str = r#"{"failedSince":"2025-01-01T00:00:00Z"}"#;
 
 /// What is for the callers of a company.
 const NATIVE: &[Row] = &[
-    ("GET", "", 200, ""),
-    ("PUT", "", 200, r#"{"name":"x"}"#),
-    ("POST", "/events", 202, EVENT),
-    ("POST", "/events/batch", 202, EVENTS),
-    ("POST", "/events/match", 200, EVENT),
-    ("GET", "/events/{eventId}", 200, ""),
-    ("POST", "/events/{eventId}/cancel", 200, ""),
-    ("GET", "/endpoints", 200, ""),
-    ("POST", "/endpoints", 201, ENDPOINT),
-    ("GET", "/endpoints/{endpointId}", 200, ""),
-    ("PATCH", "/endpoints/{endpointId}", 200, r#"{"maxRetries":7}"#),
-    ("DELETE", "/endpoints/{endpointId}", 204, ""),
-    ("POST", "/endpoints/{endpointId}/activate", 200, ""),
-    ("POST", "/endpoints/{endpointId}/deactivate", 200, ""),
-    ("POST", "/endpoints/{endpointId}/secret/rotate", 200, ""),
-    ("GET", "/endpoints/{endpointId}/deliveries", 200, ""),
-    ("GET", "/deliveries/{deliveryId}", 200, ""),
-    ("POST", "/deliveries/{deliveryId}/replay", 202, ""),
-    ("POST", "/deliveries/{deliveryId}/cancel", 200, ""),
-    ("GET", "/replays", 200, ""),
-    ("POST", "/replays", 202, REPLAY),
-    ("GET", "/replays/{replayId}", 200, ""),
-    ("POST", "/replays/{replayId}/cancel", 200, ""),
+    ("GET", "", 200, "", "read"),
+    ("PUT", "", 200, r#"{"name":"x"}"#, "admin"),
+    ("POST", "/events", 202, EVENT, "emit"),
+    ("POST", "/events/batch", 202, EVENTS, "emit"),
+    ("POST", "/events/match", 200, EVENT, "read"),
+    ("GET", "/events/{eventId}", 200, "", "read"),
+    ("POST", "/events/{eventId}/cancel", 200, "", "admin"),
+    ("GET", "/endpoints", 200, "", "read"),
+    ("POST", "/endpoints", 201, ENDPOINT, "admin"),
+    ("GET", "/endpoints/{endpointId}", 200, "", "read"),
+    ("PATCH", "/endpoints/{endpointId}", 200, r#"{"maxRetries":7}"#, "admin"),
+    ("DELETE", "/endpoints/{endpointId}", 204, "", "admin"),
+    ("POST", "/endpoints/{endpointId}/activate", 200, "", "admin"),
+    ("POST", "/endpoints/{endpointId}/deactivate", 200, "", "admin"),
+    ("POST", "/endpoints/{endpointId}/secret/rotate", 200, "", "admin"),
+    ("GET", "/endpoints/{endpointId}/deliveries", 200, "", "read"),
+    ("GET", "/deliveries/{deliveryId}", 200, "", "read"),
+    ("POST", "/deliveries/{deliveryId}/replay", 202, "", "admin"),
+    ("POST", "/deliveries/{deliveryId}/cancel", 200, "", "admin"),
+    ("GET", "/replays", 200, "", "read"),
+    ("POST", "/replays", 202, REPLAY, "admin"),
+    ("GET", "/replays/{replayId}", 200, "", "read"),
+    ("POST", "/replays/{replayId}/cancel", 200, "", "admin"),
+    ("GET", "/api-keys", 200, "", "admin"),
+    ("POST", "/api-keys", 201, KEY, "admin"),
+    ("DELETE", "/api-keys/{apiKeyId}", 204, "", "admin"),
+    ("GET", "/audit", 200, "", "admin"),
 ];
+
+/// What is for those who act for the server as a whole.
+const OPERATOR: &[Row] = &[("POST", "/v1/rotate-key", 200, "", "")];
 
 /// The same in W3Block's interface.
 const FOREIGN: &[Row] = &[
-    ("GET", "", 200, ""),
-    ("POST", "", 201, CONFIGURATION),
-    ("GET", "/{configurationId}", 200, ""),
-    ("PATCH", "/{configurationId}", 200, CONFIGURATION),
-    ("PATCH", "/{configurationId}/enable", 204, ""),
-    ("PATCH", "/{configurationId}/disable", 204, ""),
-    ("GET", "/{configurationId}/webhooks", 200, ""),
-    ("GET", "/{configurationId}/webhooks/{webhookId}", 200, ""),
+    ("GET", "", 200, "", "read"),
+    ("POST", "", 201, CONFIGURATION, "admin"),
+    ("GET", "/{configurationId}", 200, "", "read"),
+    ("PATCH", "/{configurationId}", 200, CONFIGURATION, "admin"),
+    ("PATCH", "/{configurationId}/enable", 204, "", "admin"),
+    ("PATCH", "/{configurationId}/disable", 204, "", "admin"),
+    ("GET", "/{configurationId}/webhooks", 200, "", "read"),
+    ("GET", "/{configurationId}/webhooks/{webhookId}", 200, "", "read"),
 ];
 
 /// What everybody may ask.
 const OPEN: &[Row] = &[
-    ("GET", "/.well-known/webhook-keys?companyId={companyId}&endpointId={endpointId}", 200, ""),
-    ("GET", "/healthz", 200, ""),
-    ("GET", "/readyz", 200, ""),
-    ("GET", "/metrics", 200, ""),
-    ("GET", "/openapi.json", 200, ""),
-    ("GET", "/docs", 200, ""),
-    ("GET", "/", 200, ""),
+    ("GET", "/.well-known/webhook-keys?companyId={companyId}&endpointId={endpointId}", 200, "", ""),
+    ("GET", "/healthz", 200, "", ""),
+    ("GET", "/readyz", 200, "", ""),
+    ("GET", "/metrics", 200, "", ""),
+    ("GET", "/openapi.json", 200, "", ""),
+    ("GET", "/docs", 200, "", ""),
+    ("GET", "/", 200, "", ""),
 ];
 
 /// An operation with its whole path.
@@ -86,23 +95,25 @@ struct Operation {
     path: String,
     good: u16,
     body: &'static str,
+    scope: &'static str,
 }
 
 fn operations(prefix: &str, rows: &[Row]) -> Vec<Operation> {
-    let whole = |&(method, path, good, body): &Row| {
+    let whole = |&(method, path, good, body, scope): &Row| {
         let path = format!("{prefix}{path}");
-        Operation { method, path, good, body }
+        Operation { method, path, good, body, scope }
     };
     rows.iter().map(whole).collect()
 }
 
-/// The operations that need a token.
+/// The operations of a company.
 fn guarded() -> Vec<Operation> {
     operations(V1, NATIVE).into_iter().chain(operations(W3BLOCK, FOREIGN)).collect()
 }
 
 fn all() -> Vec<Operation> {
-    guarded().into_iter().chain(operations("", OPEN)).collect()
+    let others = operations("", OPERATOR).into_iter().chain(operations("", OPEN));
+    guarded().into_iter().chain(others).collect()
 }
 
 /// A path as it is routed, without a query.
@@ -113,8 +124,35 @@ fn route(path: &str) -> &str {
 /// What a caller sends along.
 type Headers = Vec<(&'static str, String)>;
 
-/// A caller: a name, its headers, and what it is answered: its way in, or a status and code.
-type Caller = (&'static str, Headers, Option<(u16, &'static str)>);
+/// A caller: a name, its headers, and how far it gets.
+type Caller = (&'static str, Headers, Reach);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Reach {
+    /// Nowhere: a status and a code.
+    Refused(u16, &'static str),
+    /// What needs this scope.
+    Scope(&'static str),
+    /// All that is the company's.
+    Company,
+    /// Everything.
+    Server,
+}
+
+impl Reach {
+    /// What a caller is told who may not.
+    fn refusal(self, is: &Operation) -> Option<(u16, &'static str)> {
+        let of_server = is.scope.is_empty();
+        match self {
+            Reach::Refused(status, code) => Some((status, code)),
+            Reach::Server => None,
+            Reach::Company | Reach::Scope(_) if of_server => Some((403, "forbidden")),
+            Reach::Company => None,
+            Reach::Scope(scope) if scope == "admin" || scope == is.scope => None,
+            Reach::Scope(_) => Some((403, "insufficient_scope")),
+        }
+    }
+}
 
 fn bearer(token: &str) -> (&'static str, String) {
     ("authorization", format!("Bearer {token}"))
@@ -155,8 +193,8 @@ fn callers() -> Vec<Caller> {
     let forged = signed(&json!({"alg": "HS256"}), &but(json!({})), b"another secret");
     let unsigned = signed(&json!({"alg": "none"}), &but(json!({})), SECRET);
     let pair = vec![("x-w3block-id", COMPANY.to_owned()), ("x-w3block-secret", "s".to_owned())];
-    let refused = |name, headers, code| (name, headers, Some((401, code)));
-    let outside = |name, headers| (name, headers, Some((403, "forbidden")));
+    let refused = |name, headers, code| (name, headers, Reach::Refused(401, code));
+    let outside = |name, headers| (name, headers, Reach::Refused(403, "forbidden"));
     vec![
         refused("nobody", vec![], "token_missing"),
         refused("a password", vec![("authorization", "Basic YTpi".into())], "token_missing"),
@@ -175,12 +213,43 @@ fn callers() -> Vec<Caller> {
         outside("another company's administrator", of("administrator", OTHER)),
         outside("another company's integration", of("integration", OTHER)),
         outside("an admin of no company", vec![bearer(&token(&json!({"roles": ["admin"]})))]),
-        ("its admin", admin, None),
-        ("its administrator", of("administrator", COMPANY), None),
-        ("its integration", of("integration", COMPANY), None),
-        ("superAdmin of another company", of("superAdmin", OTHER), None),
-        ("superAdmin", vec![bearer(&token(&json!({"roles": ["superAdmin"]})))], None),
+        ("its admin", admin, Reach::Company),
+        ("its administrator", of("administrator", COMPANY), Reach::Company),
+        ("its integration", of("integration", COMPANY), Reach::Company),
+        ("superAdmin of another company", of("superAdmin", OTHER), Reach::Server),
+        ("superAdmin", vec![bearer(&token(&json!({"roles": ["superAdmin"]})))], Reach::Server),
     ]
+}
+
+/// The same with API keys.
+async fn callers_at(bench: &Bench) -> Vec<Caller> {
+    let make = async |company: &str, scope: &str| {
+        let path = format!("{}/api-keys", V1.replace("{companyId}", company));
+        let body = json!({"name": "till", "scope": scope}).to_string();
+        ask(bench, &of("admin", company), "POST", &path, &body).await.expect(201)
+    };
+    let mut callers = callers();
+    for scope in ["emit", "read", "admin"] {
+        let made = make(COMPANY, scope).await;
+        let key = text(&made, "key");
+        callers.push((scope, vec![bearer(key)], Reach::Scope(scope)));
+        let header = vec![("x-w3block-api-key", key.to_owned())];
+        callers.push((scope, header.clone(), Reach::Scope(scope)));
+        let both = [header, of("admin", COMPANY)].concat();
+        callers.push(("key and token", both, Reach::Refused(401, "several_credentials")));
+    }
+    let theirs = make(OTHER, "admin").await;
+    let outside = Reach::Refused(403, "forbidden");
+    callers.push(("another company's key", vec![bearer(text(&theirs, "key"))], outside));
+    let revoked = make(COMPANY, "admin").await;
+    let path = format!("{V1}/api-keys/{}", text(&revoked, "id")).replace("{companyId}", COMPANY);
+    ask(bench, &of("admin", COMPANY), "DELETE", &path, "").await.expect(204);
+    let (key, unknown) = (text(&revoked, "key"), Reach::Refused(401, "api_key_invalid"));
+    callers.push(("revoked key", vec![bearer(key)], unknown));
+    let (start, end) = key.split_at(key.len() - 20);
+    let altered = format!("{start}{}", end.chars().rev().collect::<String>());
+    callers.push(("altered key", vec![("x-w3block-api-key", altered)], unknown));
+    callers
 }
 
 async fn ask(bench: &Bench, headers: &Headers, method: &str, path: &str, body: &str) -> Reply {
@@ -229,6 +298,7 @@ impl Things {
         let waiting = text(&waiting["items"][0], "id").to_owned();
         let sent = text(&sent, "id").to_owned();
         let replay = post("/replays", json!({"deliveries": [sent]})).await.expect(202);
+        let key = post("/api-keys", json!({"name": "till", "scope": "read"})).await.expect(201);
         Things(BTreeMap::from([
             ("companyId", company.to_owned()),
             ("endpointId", endpoint.clone()),
@@ -238,6 +308,7 @@ impl Things {
             ("sent", sent),
             ("waiting", waiting),
             ("replayId", text(&replay, "id").to_owned()),
+            ("apiKeyId", text(&key, "id").to_owned()),
         ]))
     }
 
@@ -262,9 +333,13 @@ impl Things {
     async fn seen(&self, bench: &Bench) -> Vec<Value> {
         let admin = of("admin", &self.0["companyId"]);
         let mut seen = Vec::new();
-        for path in
-            ["/endpoints", "/endpoints/{endpointId}/deliveries", "/events/{eventId}", "/replays"]
-        {
+        for path in [
+            "/endpoints",
+            "/endpoints/{endpointId}/deliveries",
+            "/events/{eventId}",
+            "/replays",
+            "/audit",
+        ] {
             let path = self.fill(&format!("{V1}{path}"));
             seen.push(ask(bench, &admin, "GET", &path, "").await.expect(200));
         }
@@ -294,22 +369,22 @@ async fn every_operation_lets_in_who_may_and_nobody_else() {
     let bench = server().await;
     let things = Things::make(&bench, COMPANY).await;
     Things::make(&bench, OTHER).await;
-    let callers = callers();
-    for is in guarded() {
+    let callers = callers_at(&bench).await;
+    for is in guarded().into_iter().chain(operations("", OPERATOR)) {
         let place = format!("{} {}", is.method, is.path);
         let before = things.seen(&bench).await;
-        for (name, headers, refusal) in &callers {
-            let Some((status, code)) = refusal else { continue };
+        for (name, headers, reach) in &callers {
+            let Some((status, code)) = reach.refusal(&is) else { continue };
             let path = things.fill(&is.path);
             let reply = ask(&bench, headers, is.method, &path, is.body).await;
             let (found, word, _) = reply.error();
-            assert_eq!((found, word.as_str()), (*status, *code), "{place} by {name}");
-            let challenge = if *status == 401 { "Bearer" } else { "" };
+            assert_eq!((found, word.as_str()), (status, code), "{place} by {name}");
+            let challenge = if status == 401 { "Bearer" } else { "" };
             assert_eq!(reply.header("www-authenticate"), challenge, "{place} by {name}");
         }
         assert_eq!(things.seen(&bench).await, before, "{place} did something for a stranger");
-        for (name, headers, refusal) in &callers {
-            if refusal.is_none() {
+        for (name, headers, reach) in &callers {
+            if reach.refusal(&is).is_none() {
                 let things = Things::make(&bench, COMPANY).await;
                 let reply = ask(&bench, headers, is.method, &things.fill(&is.path), is.body).await;
                 assert_eq!(reply.status, is.good, "{place} by {name}: {}", reply.text());
@@ -337,8 +412,16 @@ async fn what_is_another_companys_is_as_if_it_were_not_there() {
     let bench = server().await;
     let (theirs, ours) = (Things::make(&bench, COMPANY).await, Things::make(&bench, OTHER).await);
     let before = theirs.seen(&bench).await;
-    let ids =
-        ["endpointId", "configurationId", "eventId", "sent", "waiting", "webhookId", "replayId"];
+    let ids = [
+        "endpointId",
+        "configurationId",
+        "eventId",
+        "sent",
+        "waiting",
+        "webhookId",
+        "replayId",
+        "apiKeyId",
+    ];
     let mut tried = 0;
     for is in guarded() {
         for name in ids {
@@ -425,9 +508,9 @@ async fn a_head_is_asked_for_by_the_same_rules() {
     let bench = server().await;
     let things = Things::make(&bench, COMPANY).await;
     for is in all().into_iter().filter(|is| is.method == "GET") {
-        for (name, headers, refusal) in callers() {
-            let open = !is.path.starts_with(V1) && !is.path.starts_with(W3BLOCK);
-            let status = refusal.filter(|_| !open).map_or(is.good, |(status, _)| status);
+        for (name, headers, reach) in callers_at(&bench).await {
+            let refusal = reach.refusal(&is).filter(|_| !is.scope.is_empty());
+            let status = refusal.map_or(is.good, |(status, _)| status);
             let reply = ask(&bench, &headers, "HEAD", &things.fill(&is.path), "").await;
             assert_eq!(reply.status, status, "{} by {name}", is.path);
             assert!(reply.body.is_empty());

@@ -39,6 +39,10 @@ fn guarded() -> Vec<(&'static str, String)> {
         ("POST", v1("/replays")),
         ("GET", v1("/replays/ID")),
         ("POST", v1("/replays/ID/cancel")),
+        ("GET", v1("/api-keys")),
+        ("POST", v1("/api-keys")),
+        ("DELETE", v1("/api-keys/ID")),
+        ("GET", v1("/audit")),
         ("GET", w3block("")),
         ("POST", w3block("")),
         ("GET", w3block("/ID")),
@@ -60,6 +64,7 @@ fn fitting(method: &str, path: &str) -> String {
             json!({"type": "a", "data": 1})
         }
         (_, path) if path.ends_with("/secret/rotate") => json!({}),
+        ("POST", path) if path.ends_with("/api-keys") => json!({"name": "x", "scope": "emit"}),
         ("POST", path) if path.starts_with("/v1") => json!({"url": URL, "events": ["*"]}),
         ("PATCH" | "POST", path) if path.starts_with("/admin") => json!({"webhookUrl": URL}),
         _ => json!({}),
@@ -121,7 +126,8 @@ async fn an_id_is_a_hyphenated_uuid_and_the_answer_says_which_is_not() {
                 let (status, _, message) = reply.error();
                 assert_eq!(status, 400, "{method} {path} {bad}");
                 let (named, _) = message.split_once(": ").unwrap();
-                let known = ["endpointId", "deliveryId", "replayId", "configurationId", "path"];
+                let known =
+                    ["endpointId", "deliveryId", "replayId", "configurationId", "apiKeyId", "path"];
                 assert!(known.contains(&named), "{message}");
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare::engine::{NewEndpoint, Rotation};
 use fanfare::keys::{EncryptionKeys, Key};
-use fanfare::model::{LaneKey, PreviousSecret, Purpose, SecretChange};
+use fanfare::model::{LaneKey, PreviousSecret, Purpose, SecretChange, SecretPart};
 use fanfare::seal::Seal;
 use fanfare::send::Request;
 use fanfare::sign::{Keys, Secret, Signers, SigningKey};
@@ -29,6 +29,7 @@ fn a_secret_is_never_printed() {
     let change = SecretChange {
         instead_of: sealed.clone(),
         secret: sealed.clone(),
+        part: SecretPart::Secret,
         previous: Some(previous.clone()),
     };
     let mut new = NewEndpoint::new("https://shop.example".parse().unwrap(), Vec::new());

@@ -18,7 +18,7 @@ use fanfare::store::postgres::Postgres;
 use fanfare::store::{
     Accepted, Admission, Emit, Endpoints, Histories, Queue, Result, StoreError, Upkeep,
 };
-use fanfare_testkit::contract::{LEASE, NOW, accept_all, attempt, endpoint, event};
+use fanfare_testkit::contract::{LEASE, NOW, accept_all, act, attempt, endpoint, event};
 use futures_util::future::join_all;
 use tokio_postgres::{Client, NoTls};
 
@@ -88,7 +88,7 @@ async fn emit(store: &Postgres, event: Event, claimed: bool) -> Result<Vec<Accep
 async fn some_history(store: &Postgres) -> (CompanyId, Endpoint) {
     let company = CompanyId::new(NOW);
     let endpoint = endpoint(company, &["*"]);
-    store.add_endpoint(&endpoint).await.unwrap();
+    store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
     let verdicts = [Verdict::Concluded, Verdict::Failed("no".into()), Verdict::RetryAt(NOW)];
     for verdict in verdicts {
         let claim = accept_all(store, &event(company, "a", NOW)).await.remove(0);
@@ -171,7 +171,7 @@ async fn what_is_handed_over_is_on_disk_before_it_closes() {
     let store = open().await;
     let company = CompanyId::new(NOW);
     let endpoint = endpoint(company, &["*"]);
-    store.add_endpoint(&endpoint).await.unwrap();
+    store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
     let emits = join_all((0..200).map(|_| emit(&store, event(company, "a", NOW), false)));
     let (answers, ()) = tokio::join!(emits, async {
         tokio::task::yield_now().await;
@@ -191,8 +191,8 @@ async fn a_reader_checks_beside_the_owner_and_writes_nothing() {
     let reader = Postgres::open_read_only(&owner.url).await.unwrap();
     assert_eq!(reader.check().await.unwrap(), Vec::<String>::new());
     assert_eq!(reader.secrets(None, 9).await.unwrap().len(), 1);
-    assert!(reader.name_company(company, "no", NOW).await.is_err());
-    assert!(reader.delete_endpoint(company, endpoint.id, NOW).await.is_err());
+    assert!(reader.name_company(company, "no", &act(NOW)).await.is_err());
+    assert!(reader.delete_endpoint(company, endpoint.id, &act(NOW)).await.is_err());
     assert!(emit(&reader, event(company, "a", NOW), false).await.is_err());
     assert!(reader.ready(1024).await.is_err());
     reader.close().await;
@@ -257,7 +257,7 @@ async fn broken_connections_heal() {
         let record = Record::new(claim, attempt, Verdict::Gone, NOW);
         assert!(store.record(record).await.unwrap().applied, "round {round}");
         let enable = fanfare::model::EndpointChange { disabled: Some(None), ..Default::default() };
-        store.change_endpoint(company, endpoint.id, &enable, NOW).await.unwrap();
+        store.change_endpoint(company, endpoint.id, &enable, &act(NOW)).await.unwrap();
     }
     let refused = Postgres::open(&store.url, Metrics::default()).await;
     assert!(matches!(refused, Err(StoreError::Taken(_))), "it owns the store again");
@@ -290,7 +290,7 @@ async fn one_bad_job_does_not_spoil_the_batch() {
     let store = open().await;
     let company = CompanyId::new(NOW);
     let heard = endpoint(company, &["*"]);
-    store.add_endpoint(&heard).await.unwrap();
+    store.add_endpoint(&heard, &act(NOW)).await.unwrap();
     let poison = "add constraint poison check (payload <> 'false')";
     sql(&format!("alter table {}.events {poison}", store.name)).await;
     let emits = (0..50).map(|n| {

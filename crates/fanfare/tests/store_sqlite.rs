@@ -12,7 +12,7 @@ use fanfare::metrics::Metrics;
 use fanfare::model::{Record, Verdict};
 use fanfare::store::sqlite::Sqlite;
 use fanfare::store::{Endpoints, Queue, Upkeep};
-use fanfare_testkit::contract::{NOW, accept_all, attempt, endpoint, event};
+use fanfare_testkit::contract::{NOW, accept_all, act, attempt, endpoint, event};
 
 fanfare_testkit::store_contract!(open);
 
@@ -44,7 +44,7 @@ async fn the_file_becomes_smaller_when_history_has_gone() {
     let path = directory.path().join("fanfare.db");
     let store = Sqlite::open(&path, Metrics::default()).await.unwrap();
     let company = CompanyId::new(NOW);
-    store.add_endpoint(&endpoint(company, &["*"])).await.unwrap();
+    store.add_endpoint(&endpoint(company, &["*"]), &act(NOW)).await.unwrap();
     let payload = Bytes::from(vec![b'1'; 128 * 1024]);
     for _ in 0..200 {
         let mut event = event(company, "a", NOW);

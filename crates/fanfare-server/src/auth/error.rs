@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::fmt;
 
-/// Why a request is not let in: always a 401. Says nothing of what the token holds.
+/// Why a request is not let in: always a 401. Says nothing of what a token or key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthError {
     /// There is no bearer token.
@@ -24,13 +24,21 @@ pub enum AuthError {
     Audience,
     /// No role of the token administers.
     Role,
+    /// The API key is mistyped, unknown, revoked or has expired: which, is not told.
+    Key,
+    /// There are two: a token and an API key, or two keys.
+    Several,
+    /// There is W3Block's id and secret alone.
+    IdAndSecret,
 }
 
 impl AuthError {
     /// A stable word for programs: the `code` of the answer.
     pub fn code(self) -> &'static str {
         match self {
-            AuthError::Missing => "token_missing",
+            AuthError::Missing | AuthError::IdAndSecret => "token_missing",
+            AuthError::Key => "api_key_invalid",
+            AuthError::Several => "several_credentials",
             AuthError::Malformed(_) => "token_malformed",
             AuthError::Algorithm => "token_algorithm",
             AuthError::KeyUnknown => "token_key",
@@ -46,7 +54,17 @@ impl AuthError {
     /// One sentence for people: the `message` of the answer. Also what `Display` shows.
     pub fn message(self) -> &'static str {
         match self {
-            AuthError::Missing => "Send a token in the header `Authorization: Bearer …`.",
+            AuthError::Missing => {
+                "Send a token or an API key in the header `Authorization: Bearer …`."
+            }
+            AuthError::Key => "The API key is not valid.",
+            AuthError::Several => {
+                "Send one of them: an `Authorization` header, or one `x-w3block-api-key`."
+            }
+            AuthError::IdAndSecret => {
+                "`x-w3block-id` and `x-w3block-secret` are not accepted; send a token in the header \
+                 `Authorization: Bearer …`, or an API key there or in `x-w3block-api-key`."
+            }
             AuthError::Malformed(what) => what,
             AuthError::Algorithm => "The token is signed with an algorithm that is not accepted.",
             AuthError::KeyUnknown => "The token is signed with a key that is not known here.",

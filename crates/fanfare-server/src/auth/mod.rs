@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare::clock::Clock;
-use fanfare::model::CompanyId;
+use fanfare::model::{Actor, CompanyId};
 use fanfare::send::Transport;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use error::AuthError;
 pub use mint::{Grant, MintError, mint};
 pub use settings::{AuthSettings, JwksSource, SettingError};
+pub(crate) use token::bearer;
 
 use ring::{Known, Ring};
 use token::{Expected, Token};
@@ -47,6 +48,15 @@ pub struct Caller {
     pub super_admin: bool,
     /// The company of the token.
     pub tenant: Option<CompanyId>,
+}
+
+/// Somebody with a token that is believed.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// What the token allows.
+    pub caller: Caller,
+    /// Who it is in the audit log, as far as the token says.
+    pub actor: Arc<Actor>,
 }
 
 impl Caller {
@@ -95,8 +105,8 @@ impl Auth {
     /// # Errors
     ///
     /// The reason for a 401.
-    pub async fn check(&self, authorization: Option<&[u8]>) -> Result<Caller, AuthError> {
-        let token = token::bearer(authorization)?;
+    pub async fn check(&self, authorization: Option<&[u8]>) -> Result<Bearer, AuthError> {
+        let token = bearer(authorization)?;
         match self.decide(token) {
             Err(AuthError::KeyUnknown) => {
                 self.ring.look_for_unknown_key().await;
@@ -127,19 +137,19 @@ impl Auth {
         }
     }
 
-    fn decide(&self, text: &str) -> Result<Caller, AuthError> {
+    fn decide(&self, text: &str) -> Result<Bearer, AuthError> {
         let now = self.clock.now();
         let known = self.ring.known();
         let fingerprint = Fingerprint::of(text);
         if let Some(claims) = known.verified.get(&fingerprint) {
-            return claims.caller_at(now);
+            return claims.bearer_at(now);
         }
         let token = Token::parse(text)?;
         self.verify(&token, &known)?;
         let claims = token.claims(&self.expected)?;
-        let caller = claims.caller_at(now)?;
+        let bearer = claims.bearer_at(now)?;
         known.verified.insert(fingerprint, claims);
-        Ok(caller)
+        Ok(bearer)
     }
 
     fn verify(&self, token: &Token<'_>, known: &Known) -> Result<(), AuthError> {

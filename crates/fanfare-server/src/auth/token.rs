@@ -1,16 +1,17 @@
 //! What a token says. Nothing of its claims is looked at before its signature holds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fanfare::model::{CompanyId, Timestamp};
+use fanfare::model::{Actor, ActorKind, CompanyId, Timestamp};
 use jsonwebtoken::Algorithm;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{AuthError, Caller};
+use super::{AuthError, Bearer, Caller};
 
 /// The role that reaches every company.
 pub(super) const SUPER_ADMIN: &str = "superAdmin";
@@ -20,6 +21,8 @@ pub(super) const ROLES: [&str; 4] = ["administrator", "admin", SUPER_ADMIN, "int
 const LEEWAY: Duration = Duration::from_secs(60);
 /// The longest token that is looked at: what common servers allow a whole header.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// As much of a token's `sub` as is noted of those who change something.
+const SUBJECT_CHARS_MAX: usize = 256;
 
 const NOT_THREE_PARTS: AuthError =
     AuthError::Malformed("The token is not three base64url parts joined by dots.");
@@ -35,7 +38,7 @@ const BAD_ROLES: AuthError = AuthError::Malformed("The token's `roles` must be a
 const BAD_TENANT: AuthError = AuthError::Malformed("The token's `tenantId` must be a UUID.");
 
 /// The token of an `Authorization` header. The scheme's case does not matter (RFC 9110, 11.1).
-pub(super) fn bearer(authorization: Option<&[u8]>) -> Result<&str, AuthError> {
+pub(crate) fn bearer(authorization: Option<&[u8]>) -> Result<&str, AuthError> {
     let header = authorization.ok_or(AuthError::Missing)?.trim_ascii();
     let Some((scheme, token)) = header.split_at_checked("Bearer ".len()) else {
         return Err(AuthError::Missing);
@@ -92,7 +95,8 @@ impl<'a> Token<'a> {
             return Err(AuthError::Role);
         }
         let caller = Caller { super_admin: roles.contains(&SUPER_ADMIN), tenant: tenant(&claims)? };
-        Ok(Claims { caller, expires_at, begins_at })
+        let bearer = Bearer { caller, actor: Arc::new(actor(&claims, &roles)) };
+        Ok(Claims { bearer, expires_at, begins_at })
     }
 }
 
@@ -136,9 +140,9 @@ impl Expected {
 }
 
 /// What is kept of a believed token.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Claims {
-    caller: Caller,
+    bearer: Bearer,
     expires_at: Timestamp,
     begins_at: Option<Timestamp>,
 }
@@ -146,18 +150,20 @@ pub(super) struct Claims {
 impl Claims {
     #[cfg(test)]
     pub(super) fn until(expires_at: Timestamp) -> Claims {
-        Claims { caller: Caller { super_admin: false, tenant: None }, expires_at, begins_at: None }
+        let caller = Caller { super_admin: false, tenant: None };
+        let bearer = Bearer { caller, actor: Arc::new(Actor::of(ActorKind::Token)) };
+        Claims { bearer, expires_at, begins_at: None }
     }
 
-    /// The caller, if the token is valid at this time.
-    pub(super) fn caller_at(&self, now: Timestamp) -> Result<Caller, AuthError> {
+    /// Who calls, if the token is valid at this time.
+    pub(super) fn bearer_at(&self, now: Timestamp) -> Result<Bearer, AuthError> {
         if now >= self.expires_at.plus(LEEWAY) {
             return Err(AuthError::Expired);
         }
         if self.begins_at.is_some_and(|begins_at| now.plus(LEEWAY) < begins_at) {
             return Err(AuthError::NotYetValid);
         }
-        Ok(self.caller)
+        Ok(self.bearer.clone())
     }
 }
 
@@ -181,6 +187,7 @@ struct RawClaims {
     iat: Option<Value>,
     iss: Option<Value>,
     aud: Option<Value>,
+    sub: Option<Value>,
     roles: Option<Value>,
     #[serde(rename = "tenantId")]
     tenant_id: Option<Value>,
@@ -221,6 +228,16 @@ fn moment(claim: &Value) -> Option<Timestamp> {
 
 fn strings(claim: &Value) -> Option<Vec<&str>> {
     claim.as_array()?.iter().map(Value::as_str).collect()
+}
+
+/// As the audit log names the caller: by its `sub`, as far as it is a text of reasonable length, and
+/// by the roles that administer.
+fn actor(claims: &RawClaims, roles: &[&str]) -> Actor {
+    let subject = claims.sub.as_ref().and_then(Value::as_str);
+    let subject = subject.map(|text| text.chars().take(SUBJECT_CHARS_MAX).collect());
+    let administering = ROLES.iter().filter(|role| roles.contains(role));
+    let roles = administering.map(|role| (*role).to_owned()).collect();
+    Actor { subject, roles, ..Actor::of(ActorKind::Token) }
 }
 
 fn tenant(claims: &RawClaims) -> Result<Option<CompanyId>, AuthError> {

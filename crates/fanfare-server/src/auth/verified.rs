@@ -36,7 +36,7 @@ impl Verified {
     /// The claims of a token, if it is among the newest.
     pub(super) fn get(&self, token: &Fingerprint) -> Option<Claims> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.young.get(token).or_else(|| known.old.get(token)).copied()
+        known.young.get(token).or_else(|| known.old.get(token)).cloned()
     }
 
     /// Remembers a token.

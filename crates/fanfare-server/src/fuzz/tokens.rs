@@ -84,7 +84,8 @@ impl Door {
     }
 
     fn decide(&self, header: &[u8]) -> Option<Caller> {
-        self.runtime.block_on(self.auth.check(Some(header))).ok()
+        let bearer = self.runtime.block_on(self.auth.check(Some(header))).ok()?;
+        Some(bearer.caller)
     }
 }
 

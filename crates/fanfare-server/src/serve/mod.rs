@@ -29,6 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::caller::Peer;
 use crate::error::ApiError;
 use crate::form::BodyTimeout;
 use crate::rate::{Limiter, Rate, network};
@@ -173,6 +174,7 @@ impl Visit {
             refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(refusal);
         }
+        head.extensions.insert(Peer(self.peer));
         head.extensions.insert(BodyTimeout(self.house.doors.body_timeout));
         self.house.router.call(Request::from_parts(head, body)).await
     }

@@ -32,6 +32,6 @@ pub(crate) async fn name(
     form: Form,
 ) -> Result<Json<Company>> {
     let given = CompanyName::read(form)?;
-    let company = app.engine().name_company(access.company, &given.name).await?;
+    let company = access.engine(&app).name_company(access.company, &given.name).await?;
     Ok(Json::ok(Company::of(&company)))
 }

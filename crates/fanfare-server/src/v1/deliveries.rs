@@ -66,7 +66,7 @@ pub(crate) async fn show(
     operation_id = "replayDelivery", tag = DELIVERIES,
     responses((status = 202, description = "The new delivery.", body = Delivery)))]
 pub(crate) async fn replay(State(app): State<App>, access: Authorized) -> Result<Json<Delivery>> {
-    let engine = app.engine();
+    let engine = access.engine(&app);
     let replayed = engine.replay(access.company, access.delivery(ID)?).await?;
     let sent = engine.delivery(access.company, replayed.id).await?;
     let standing = standing(&app, &sent.delivery).await?;
@@ -81,7 +81,7 @@ pub(crate) async fn replay(State(app): State<App>, access: Authorized) -> Result
     operation_id = "cancelDelivery", tag = DELIVERIES,
     responses((status = 200, description = "The delivery as it is now.", body = Delivery)))]
 pub(crate) async fn cancel(State(app): State<App>, access: Authorized) -> Result<Json<Delivery>> {
-    let sent = app.engine().cancel_delivery(access.company, access.delivery(ID)?).await?;
+    let sent = access.engine(&app).cancel_delivery(access.company, access.delivery(ID)?).await?;
     let standing = standing(&app, &sent.delivery).await?;
     Ok(Json::ok(Delivery::of(&sent, standing)?))
 }

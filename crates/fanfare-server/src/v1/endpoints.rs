@@ -30,10 +30,10 @@ pub(crate) async fn register(
     access: Authorized,
     form: Form,
 ) -> Result<Json<Webhook>> {
-    let engine = app.engine();
-    let new = webhook::new(form, engine)?;
+    let engine = access.engine(&app);
+    let new = webhook::new(form, &engine)?;
     let endpoint = engine.register(access.company, new).await?;
-    Ok(Json(StatusCode::CREATED, shape(engine, &endpoint)?))
+    Ok(Json(StatusCode::CREATED, shape(&engine, &endpoint)?))
 }
 
 /// Lists the endpoints of a company
@@ -51,7 +51,8 @@ pub(crate) async fn list(
     let before = cursor.after.map(EndpointId::from_uuid);
     let found = engine.endpoints_before(access.company, before, cursor.wanted()).await?;
     let (found, next) = cursor.cut(found, |endpoint| endpoint.id.to_string());
-    let items = found.iter().map(|endpoint| shape(engine, endpoint)).collect::<Result<_>>()?;
+    let shape = |endpoint| Ok(shape(engine, endpoint)?.for_eyes_of(&access));
+    let items = found.iter().map(shape).collect::<Result<_>>()?;
     Ok(Json::ok(WebhookList { items, next }))
 }
 
@@ -62,7 +63,7 @@ pub(crate) async fn list(
 pub(crate) async fn show(State(app): State<App>, access: Authorized) -> Result<Json<Webhook>> {
     let engine = app.engine();
     let endpoint = engine.endpoint(access.company, access.endpoint(ID)?).await?;
-    Ok(Json::ok(shape(engine, &endpoint)?))
+    Ok(Json::ok(shape(engine, &endpoint)?.for_eyes_of(&access)))
 }
 
 /// Changes an endpoint
@@ -77,11 +78,11 @@ pub(crate) async fn change(
     access: Authorized,
     form: Form,
 ) -> Result<Json<Webhook>> {
-    let engine = app.engine();
-    let (change, own) = webhook::change(form, engine)?;
+    let engine = access.engine(&app);
+    let (change, own) = webhook::change(form, &engine)?;
     let (company, id) = (access.company, access.endpoint(ID)?);
     let endpoint = engine.change_endpoint_with(company, id, own, change).await?;
-    Ok(Json::ok(shape(engine, &endpoint)?))
+    Ok(Json::ok(shape(&engine, &endpoint)?))
 }
 
 /// Deletes an endpoint
@@ -91,7 +92,7 @@ pub(crate) async fn change(
     operation_id = "deleteEndpoint", tag = ENDPOINTS,
     responses((status = 204, description = "It is gone.")))]
 pub(crate) async fn delete(State(app): State<App>, access: Authorized) -> Result<StatusCode> {
-    app.engine().delete_endpoint(access.company, access.endpoint(ID)?).await?;
+    access.engine(&app).delete_endpoint(access.company, access.endpoint(ID)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -102,9 +103,9 @@ pub(crate) async fn delete(State(app): State<App>, access: Authorized) -> Result
     operation_id = "activateEndpoint", tag = ENDPOINTS,
     responses((status = 200, description = "The endpoint as it is now.", body = Webhook)))]
 pub(crate) async fn activate(State(app): State<App>, access: Authorized) -> Result<Json<Webhook>> {
-    let (engine, id) = (app.engine(), access.endpoint(ID)?);
+    let (engine, id) = (access.engine(&app), access.endpoint(ID)?);
     let endpoint = engine.change_endpoint(access.company, id, switch(None)).await?;
-    Ok(Json::ok(shape(engine, &endpoint)?))
+    Ok(Json::ok(shape(&engine, &endpoint)?))
 }
 
 /// Deactivates an endpoint
@@ -117,10 +118,10 @@ pub(crate) async fn deactivate(
     State(app): State<App>,
     access: Authorized,
 ) -> Result<Json<Webhook>> {
-    let (engine, id) = (app.engine(), access.endpoint(ID)?);
+    let (engine, id) = (access.engine(&app), access.endpoint(ID)?);
     let change = switch(Some(DISABLED_BY_CALLER));
     let endpoint = engine.change_endpoint(access.company, id, change).await?;
-    Ok(Json::ok(shape(engine, &endpoint)?))
+    Ok(Json::ok(shape(&engine, &endpoint)?))
 }
 
 /// The change that enables an endpoint, or disables it for a reason.

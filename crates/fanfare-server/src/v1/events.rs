@@ -82,7 +82,7 @@ pub(crate) async fn cancel(
     State(app): State<App>,
     access: Authorized,
 ) -> Result<Json<EventCancelled>> {
-    let cancelled = app.engine().cancel_event(access.company, access.event(ID)?).await?;
+    let cancelled = access.engine(&app).cancel_event(access.company, access.event(ID)?).await?;
     Ok(Json::ok(EventCancelled::of(cancelled)))
 }
 

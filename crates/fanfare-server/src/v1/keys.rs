@@ -106,9 +106,9 @@ pub(crate) async fn rotate(
     access: Authorized,
     MaybeForm(form): MaybeForm,
 ) -> Result<Json<Webhook>> {
-    let (engine, id) = (app.engine(), access.endpoint(ID)?);
+    let (engine, id) = (access.engine(&app), access.endpoint(ID)?);
     let endpoint = engine.rotate_secret(access.company, id, read(form)?).await?;
-    Ok(Json::ok(Webhook::of(engine, &endpoint)?))
+    Ok(Json::ok(Webhook::of(&engine, &endpoint)?))
 }
 
 /// Lists the public keys of endpoints that sign with `v1a`

@@ -1,6 +1,8 @@
 //! The native interface: commercio's service over REST, and what goes beyond it (contract,
 //! sections 4 and 6).
 
+pub(crate) mod api_keys;
+pub(crate) mod audit;
 pub(crate) mod companies;
 mod cursor;
 pub(crate) mod deliveries;

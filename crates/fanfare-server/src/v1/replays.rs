@@ -45,7 +45,7 @@ pub(crate) async fn start(
         let count = app.engine().count_replay(access.company, new).await?;
         return Ok(Json::ok(ReplayCount::of(count)).into_response());
     }
-    let replay = app.engine().start_replay(access.company, new).await?;
+    let replay = access.engine(&app).start_replay(access.company, new).await?;
     Ok(Json(StatusCode::ACCEPTED, Replay::of(&replay)).into_response())
 }
 
@@ -84,6 +84,6 @@ pub(crate) async fn show(State(app): State<App>, access: Authorized) -> Result<J
     operation_id = "cancelReplay", tag = DELIVERIES,
     responses((status = 200, description = "The replay as it is now.", body = Replay)))]
 pub(crate) async fn cancel(State(app): State<App>, access: Authorized) -> Result<Json<Replay>> {
-    let replay = app.engine().cancel_replay(access.company, access.replay(ID)?).await?;
+    let replay = access.engine(&app).cancel_replay(access.company, access.replay(ID)?).await?;
     Ok(Json::ok(Replay::of(&replay)))
 }

@@ -51,7 +51,7 @@ pub(crate) async fn list(
     if !page.items.is_empty() {
         let company = engine.company_of(access.company).await?;
         for endpoint in &page.items {
-            items.push(shape(engine, endpoint, &company)?);
+            items.push(shape(engine, endpoint, &company)?.for_eyes_of(&access));
         }
     }
     let (meta, links) = asked.answer(items.len(), page.total);
@@ -69,15 +69,15 @@ pub(crate) async fn create(
     access: Authorized,
     form: Form,
 ) -> Result<Json<WebhooksConfigurationEntityDto>> {
-    let engine = app.engine();
-    let given = read(form, engine)?;
+    let engine = access.engine(&app);
+    let given = read(form, &engine)?;
     let new = NewEndpoint {
         shape: Shape { format: Format::W3block, ..Shape::default() },
         max_retries: given.max_retries.unwrap_or(RETRIES_DEFAULT),
         ..NewEndpoint::new(given.webhook_url, vec![Subscription::everything()])
     };
     let endpoint = engine.register(access.company, new).await?;
-    Ok(Json(StatusCode::CREATED, show_one(engine, &endpoint).await?))
+    Ok(Json(StatusCode::CREATED, show_one(&engine, &endpoint).await?))
 }
 
 /// Gets some company webhooks configuration
@@ -91,7 +91,7 @@ pub(crate) async fn show(
 ) -> Result<Json<WebhooksConfigurationEntityDto>> {
     let engine = app.engine();
     let endpoint = engine.endpoint(access.company, access.endpoint(ID)?).await?;
-    Ok(Json::ok(show_one(engine, &endpoint).await?))
+    Ok(Json::ok(show_one(engine, &endpoint).await?.for_eyes_of(&access)))
 }
 
 /// Updates some company webhooks configuration
@@ -105,12 +105,12 @@ pub(crate) async fn update(
     access: Authorized,
     form: Form,
 ) -> Result<Json<WebhooksConfigurationEntityDto>> {
-    let engine = app.engine();
-    let given = read(form, engine)?;
+    let engine = access.engine(&app);
+    let given = read(form, &engine)?;
     let (url, max_retries) = (Some(given.webhook_url), given.max_retries);
     let change = EndpointChange { url, max_retries, ..EndpointChange::default() };
     let endpoint = engine.change_endpoint(access.company, access.endpoint(ID)?, change).await?;
-    Ok(Json::ok(show_one(engine, &endpoint).await?))
+    Ok(Json::ok(show_one(&engine, &endpoint).await?))
 }
 
 /// Enables some company webhooks configuration
@@ -119,7 +119,7 @@ pub(crate) async fn update(
     operation_id = "enableWebhooksConfiguration", tag = W3BLOCK, responses((status = 204, description = "It is so.")))]
 pub(crate) async fn enable(State(app): State<App>, access: Authorized) -> Result<StatusCode> {
     let id = access.endpoint(ID)?;
-    app.engine().change_endpoint(access.company, id, switch(None)).await?;
+    access.engine(&app).change_endpoint(access.company, id, switch(None)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -129,7 +129,8 @@ pub(crate) async fn enable(State(app): State<App>, access: Authorized) -> Result
     operation_id = "disableWebhooksConfiguration", tag = W3BLOCK, responses((status = 204, description = "It is so.")))]
 pub(crate) async fn disable(State(app): State<App>, access: Authorized) -> Result<StatusCode> {
     let id = access.endpoint(ID)?;
-    app.engine().change_endpoint(access.company, id, switch(Some(DISABLED_BY_CALLER))).await?;
+    let change = switch(Some(DISABLED_BY_CALLER));
+    access.engine(&app).change_endpoint(access.company, id, change).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::paging::{PaginationLinksDto, PaginationMetaDto};
+use crate::access::Authorized;
 use crate::answer::Shown;
 
 /// A company.
@@ -160,6 +161,14 @@ impl CompanyEntityDto {
 }
 
 impl WebhooksConfigurationEntityDto {
+    /// The same as this caller may see it.
+    pub(super) fn for_eyes_of(mut self, access: &Authorized) -> Self {
+        if !access.may_see_secrets() {
+            self.signature_key = Shown::Masked;
+        }
+        self
+    }
+
     pub(super) fn of(endpoint: &Endpoint, secret: &Secret, company: CompanyEntityDto) -> Self {
         WebhooksConfigurationEntityDto {
             id: endpoint.id.to_string(),
@@ -168,7 +177,7 @@ impl WebhooksConfigurationEntityDto {
             company_id: endpoint.company.to_string(),
             company,
             webhook_url: endpoint.url.to_string(),
-            signature_key: Shown(secret.clone()),
+            signature_key: Shown::InFull(secret.clone()),
             max_retries: endpoint.max_retries,
             disabled: endpoint.disabled.is_some(),
         }

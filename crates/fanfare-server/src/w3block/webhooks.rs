@@ -84,6 +84,7 @@ impl Sender {
         let endpoint = engine.endpoint(access.company, access.endpoint(ID)?).await?;
         let company = engine.company_of(access.company).await?;
         let configuration = configurations::shape(engine, &endpoint, &company)?;
+        let configuration = configuration.for_eyes_of(access);
         Ok(Sender { endpoint, company: CompanyEntityDto::of(&company), configuration })
     }
 

@@ -252,7 +252,7 @@ impl Bench {
     }
 
     pub(crate) async fn header(&self, authorization: &[u8]) -> Result<Caller, AuthError> {
-        self.auth.check(Some(authorization)).await
+        self.auth.check(Some(authorization)).await.map(|bearer| bearer.caller)
     }
 
     /// The code of the refusal of a token, or `ok`.

@@ -24,6 +24,7 @@ struct Stage {
     delivery: String,
     event: String,
     replay: String,
+    api_key: String,
 }
 
 impl Stage {
@@ -31,8 +32,12 @@ impl Stage {
         let bench = Bench::new().await;
         let runner = TestRunner::deterministic();
         let schemas = ours()["components"]["schemas"].clone();
+        let body = json!({"name": "till", "scope": "emit"});
+        let made = bench.post(&v1("/api-keys"), &body).await.expect(201);
+        let api_key = text(&made, "id").to_owned();
         let [endpoint, delivery, event, replay] = [const { String::new() }; 4];
-        let mut stage = Stage { bench, runner, schemas, endpoint, delivery, event, replay };
+        let mut stage =
+            Stage { bench, runner, schemas, endpoint, delivery, event, replay, api_key };
         stage.make_endpoint().await;
         stage
     }
@@ -72,6 +77,7 @@ impl Stage {
                 "endpointId" | "configurationId" => self.endpoint.clone(),
                 "eventId" => self.event.clone(),
                 "replayId" => self.replay.clone(),
+                "apiKeyId" => self.api_key.clone(),
                 _ => self.delivery.clone(),
             });
         }

@@ -262,6 +262,11 @@ impl Bench {
         panic!("never came: {last}");
     }
 
+    /// The time, as answers show it.
+    pub(crate) fn clock_text(&self) -> String {
+        self.clock.now().to_string()
+    }
+
     /// What the store has written, by the names of its files.
     pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
         let files = std::fs::read_dir(self.dir.path()).unwrap().map(|file| file.unwrap().path());

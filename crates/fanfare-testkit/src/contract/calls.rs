@@ -2,10 +2,10 @@
 
 use fanfare::EventId;
 use fanfare::model::{DeliveryState, Event, Ordering, Verdict};
-use fanfare::store::{Accepted, Emit, Name, Store};
+use fanfare::store::{Accepted, Emit, Name, Store, Unsent};
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, claim, claim_one,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, admission, assert_sound, claim, claim_one,
     company, conflict, delivery, endpoint, event, history, listener, new, plain, record, repeat,
     under_id, under_key,
 };
@@ -19,7 +19,7 @@ pub async fn a_call_is_stored_in_its_order(store: &dyn Store) {
     let company = company();
     let mut endpoint = endpoint(company, &["*"]);
     endpoint.flow.ordering = Ordering::Key;
-    store.add_endpoint(&endpoint).await.unwrap();
+    store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
     let events: Vec<Event> = (0..7)
         .map(|n| {
             let key = ["a", "b"].get(n % 3).map(|key| (*key).to_owned());
@@ -135,7 +135,7 @@ pub async fn what_has_expired_lapses_in_slices(store: &dyn Store) {
     assert!(record(store, &claims[0], Verdict::RetryAt(end.plus(LEASE)), NOW).await);
     let off = Some(Some("off".to_owned()));
     let change = fanfare::model::EndpointChange { disabled: off, ..Default::default() };
-    store.change_endpoint(company, endpoint.id, &change, NOW).await.unwrap();
+    store.change_endpoint(company, endpoint.id, &change, &act(NOW)).await.unwrap();
     assert!(store.lapse(fanfare::Timestamp(end.0 - 1), 10).await.unwrap().deliveries.is_empty());
     let mut slices = Vec::new();
     for _ in 0..3 {
@@ -160,7 +160,7 @@ pub async fn only_what_waits_is_ended(store: &dyn Store) {
     assert!(record(store, &sent, Verdict::Concluded, NOW).await);
     let mut last = sent.delivery;
     for _ in 0..3 {
-        last = store.replay(company, last, NOW).await.unwrap().unwrap().id;
+        last = store.replay(company, last, &act(NOW)).await.unwrap().unwrap().id;
     }
     let claims = claim(store, &endpoint, 2, NOW).await.claims;
     let waiting = store.waiting_of(company, event.id).await.unwrap().unwrap();
@@ -172,13 +172,14 @@ pub async fn only_what_waits_is_ended(store: &dyn Store) {
     doomed.push((sent.delivery, Some(sent.fence)));
     assert!(
         store
-            .end(super::fixtures::company(), &doomed, "no", NOW)
+            .end(super::fixtures::company(), &doomed, &Unsent::by_rule("no", NOW))
             .await
             .unwrap()
             .deliveries
             .is_empty()
     );
-    let mut ended = store.end(company, &doomed, "no", NOW).await.unwrap().deliveries;
+    let mut ended =
+        store.end(company, &doomed, &Unsent::by_rule("no", NOW)).await.unwrap().deliveries;
     ended.sort();
     let mut expected: Vec<_> = waiting.iter().map(|one| one.id).collect();
     expected.retain(|id| *id != claims[1].delivery);

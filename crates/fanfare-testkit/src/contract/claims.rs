@@ -6,8 +6,8 @@ use fanfare::model::{EndpointChange, EventId, Format, Timestamp, Verdict};
 use fanfare::store::Store;
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, assert_sound, claim, claim_one, company, delivery,
-    emit_some, event, lane, listener, record, wanted,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, assert_sound, claim, claim_one, company,
+    delivery, emit_some, event, lane, listener, record, wanted,
 };
 
 /// Leases.
@@ -70,8 +70,8 @@ pub async fn a_claim_leaves_disabled_and_deleted_endpoints_alone(store: &dyn Sto
     let deleted = listener(store, company).await;
     emit_some(store, company, 2).await;
     let mut change = EndpointChange { disabled: Some(Some("off".into())), ..Default::default() };
-    store.change_endpoint(company, endpoint.id, &change, NOW).await.unwrap();
-    store.delete_endpoint(company, deleted.id, NOW).await.unwrap();
+    store.change_endpoint(company, endpoint.id, &change, &act(NOW)).await.unwrap();
+    store.delete_endpoint(company, deleted.id, &act(NOW)).await.unwrap();
     let later = NOW.plus(SECOND);
     for endpoint in [&endpoint, &deleted] {
         let nothing = claim(store, endpoint, 10, later).await;
@@ -79,7 +79,7 @@ pub async fn a_claim_leaves_disabled_and_deleted_endpoints_alone(store: &dyn Sto
         assert_eq!(nothing.next_due, None);
     }
     change.disabled = Some(None);
-    store.change_endpoint(company, endpoint.id, &change, later).await.unwrap();
+    store.change_endpoint(company, endpoint.id, &change, &act(later)).await.unwrap();
     assert_eq!(claim(store, &endpoint, 10, later).await.claims.len(), 2);
 }
 
@@ -116,7 +116,8 @@ pub async fn a_claim_carries_the_endpoint_as_it_is_now_and_the_shape_of_old(stor
         max_retries: Some(9),
         ..Default::default()
     };
-    let changed = store.change_endpoint(company, endpoint.id, &change, NOW).await.unwrap().unwrap();
+    let changed =
+        store.change_endpoint(company, endpoint.id, &change, &act(NOW)).await.unwrap().unwrap();
     let claim = claim_one(store, &endpoint, NOW).await;
     assert_eq!(*claim.endpoint, changed);
     assert_eq!(claim.shape, endpoint.shape);

@@ -6,12 +6,12 @@ use std::time::Duration;
 use fanfare::model::filter::Filter;
 use fanfare::model::{
     Disabled, Endpoint, EndpointChange, EndpointId, Flow, Format, Health, Ordering, PreviousSecret,
-    Sealed, SecretChange, Shape,
+    Sealed, SecretChange, SecretPart, Shape,
 };
 use fanfare::store::Store;
 
 use super::fixtures::{
-    NOW, SECOND, accept_all, assert_sound, company, endpoint, event, history, listener,
+    NOW, SECOND, accept_all, act, assert_sound, company, endpoint, event, history, listener,
 };
 
 /// Every field.
@@ -40,7 +40,7 @@ pub async fn an_endpoint_is_kept_whole(store: &dyn Store) {
     whole.disabled = Some(Disabled { at: NOW, reason: "since 'ever'".to_owned() });
     whole.health = Health { failing_since: Some(NOW), held_until: Some(until) };
     whole.updated_at = NOW.plus(SECOND);
-    store.add_endpoint(&whole).await.unwrap();
+    store.add_endpoint(&whole, &act(NOW)).await.unwrap();
     assert_eq!(store.endpoint(company, whole.id).await.unwrap(), Some(whole.clone()));
     let read = store.endpoints_before(company, None, 10).await.unwrap();
     assert_eq!(read, [whole]);
@@ -71,20 +71,21 @@ pub async fn a_change_is_kept_and_moves_updated_at_only_if_it_is_one(store: &dyn
         ..Default::default()
     };
     for change in [EndpointChange::default(), same] {
-        let kept = store.change_endpoint(company, expected.id, &change, later).await.unwrap();
+        let kept = store.change_endpoint(company, expected.id, &change, &act(later)).await.unwrap();
         assert_eq!(kept, Some(expected.clone()));
     }
     for (change, set) in changes() {
         expected.updated_at = expected.updated_at.plus(SECOND);
         set(&mut expected);
         let now = expected.updated_at;
-        let changed = store.change_endpoint(company, expected.id, &change, now).await.unwrap();
+        let changed =
+            store.change_endpoint(company, expected.id, &change, &act(now)).await.unwrap();
         assert_eq!(changed, Some(expected.clone()));
         assert_eq!(store.endpoint(company, expected.id).await.unwrap(), changed);
     }
     let unknown = EndpointId::new(NOW);
     let nothing = EndpointChange::default();
-    assert!(store.change_endpoint(company, unknown, &nothing, NOW).await.unwrap().is_none());
+    assert!(store.change_endpoint(company, unknown, &nothing, &act(NOW)).await.unwrap().is_none());
 }
 
 /// A change, and what it does.
@@ -149,13 +150,15 @@ pub async fn a_change_of_a_secret_that_was_replaced_changes_nothing(store: &dyn 
                 secret: before.secret.clone(),
                 until: NOW.plus(SECOND),
             }),
+            part: SecretPart::Secret,
         }),
         ..EndpointChange::default()
     };
     let (one, other) = (change(1), change(2));
+    let act = act(NOW);
     let changed = tokio::join!(
-        store.change_endpoint(company, before.id, &one, NOW),
-        store.change_endpoint(company, before.id, &other, NOW),
+        store.change_endpoint(company, before.id, &one, &act),
+        store.change_endpoint(company, before.id, &other, &act),
     );
     let (one, other) = (changed.0.unwrap().unwrap(), changed.1.unwrap().unwrap());
     assert_eq!(one, other, "both see the one that was first");
@@ -171,12 +174,12 @@ pub async fn a_secret_that_signs_no_more_goes_with_the_next_change(store: &dyn S
     let mut endpoint = endpoint(company, &["*"]);
     let until = NOW.plus(SECOND * 2);
     endpoint.previous = Some(PreviousSecret { secret: Sealed(vec![7]), until });
-    store.add_endpoint(&endpoint).await.unwrap();
+    store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
     for (max_retries, at, kept) in
         [(1, NOW.plus(SECOND), true), (1, until, true), (2, until, false)]
     {
         let change = EndpointChange { max_retries: Some(max_retries), ..Default::default() };
-        let changed = store.change_endpoint(company, endpoint.id, &change, at).await.unwrap();
+        let changed = store.change_endpoint(company, endpoint.id, &change, &act(at)).await.unwrap();
         assert_eq!(changed.unwrap().previous.is_some(), kept);
         let read = store.endpoint(company, endpoint.id).await.unwrap().unwrap();
         assert_eq!(read.previous.is_some(), kept);
@@ -198,7 +201,8 @@ pub async fn disabling_and_enabling_can_be_repeated(store: &dyn Store) {
         let change =
             EndpointChange { disabled: Some(disable.map(str::to_owned)), ..Default::default() };
         let now = NOW.plus(SECOND * n);
-        let changed = store.change_endpoint(company, id, &change, now).await.unwrap().unwrap();
+        let changed =
+            store.change_endpoint(company, id, &change, &act(now)).await.unwrap().unwrap();
         let expected = expected.map(|(since, reason)| Disabled {
             at: NOW.plus(SECOND * since),
             reason: reason.to_owned(),
@@ -215,11 +219,13 @@ pub async fn a_deleted_endpoint_is_gone_but_its_history_stays(store: &dyn Store)
     let endpoint = listener(store, company).await;
     let kept = listener(store, company).await;
     let claims = accept_all(store, &event(company, "a", NOW)).await;
-    assert!(store.delete_endpoint(company, endpoint.id, NOW).await.unwrap());
-    assert!(!store.delete_endpoint(company, endpoint.id, NOW).await.unwrap());
+    assert!(store.delete_endpoint(company, endpoint.id, &act(NOW)).await.unwrap());
+    assert!(!store.delete_endpoint(company, endpoint.id, &act(NOW)).await.unwrap());
     assert!(store.endpoint(company, endpoint.id).await.unwrap().is_none());
     let change = EndpointChange { max_retries: Some(1), ..Default::default() };
-    assert!(store.change_endpoint(company, endpoint.id, &change, NOW).await.unwrap().is_none());
+    assert!(
+        store.change_endpoint(company, endpoint.id, &change, &act(NOW)).await.unwrap().is_none()
+    );
     assert_eq!(store.endpoints_before(company, None, 10).await.unwrap(), [kept]);
     let read = history(store, &endpoint).await;
     assert!(claims.iter().any(|claim| claim.delivery == read[0].delivery.id));
@@ -252,7 +258,7 @@ pub async fn endpoints_of_all_companies_are_read_on_by_id(store: &dyn Store) {
     for n in 0..7 {
         let endpoint = listener(store, company()).await;
         if n == 3 {
-            assert!(store.delete_endpoint(endpoint.company, endpoint.id, NOW).await.unwrap());
+            assert!(store.delete_endpoint(endpoint.company, endpoint.id, &act(NOW)).await.unwrap());
         } else {
             expected.push(endpoint);
         }

@@ -8,8 +8,8 @@ use fanfare::model::{DeliveryState, Endpoint, EndpointChange, Event, Shape, Told
 use fanfare::store::{Admission, Store};
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, claim, company, delivery,
-    emit_some, endpoint, event, history, listener, new, plain,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, admission, assert_sound, claim, company,
+    delivery, emit_some, endpoint, event, history, listener, new, plain,
 };
 
 /// By exact type, by a prefix of any depth, and by everything; each endpoint once.
@@ -24,7 +24,7 @@ pub async fn an_event_reaches_those_who_listen_to_its_type(store: &dyn Store) {
         (endpoint(company, &["order.created_late", "order", "customer.created"]), "others"),
     ];
     for (endpoint, _) in &listeners {
-        store.add_endpoint(endpoint).await.unwrap();
+        store.add_endpoint(endpoint, &act(NOW)).await.unwrap();
     }
     let cases: &[(&str, &[&str])] = &[
         ("order.created", &["exact", "prefix", "everything", "thrice"]),
@@ -70,7 +70,7 @@ pub async fn a_filter_lets_only_some_payloads_through(store: &dyn Store) {
     for filter in [None, Some(r#"{"total": {"$gte": 100}}"#), Some(r#"{"total": 1.10}"#)] {
         let mut endpoint = endpoint(company, &["a"]);
         endpoint.filter = filter.map(|json| Arc::new(Filter::parse(json).unwrap()));
-        store.add_endpoint(&endpoint).await.unwrap();
+        store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
         endpoints.push(endpoint);
     }
     let cases: [(&'static [u8], &[usize]); 4] = [
@@ -109,13 +109,13 @@ pub async fn an_event_passes_by_disabled_and_deleted_endpoints(store: &dyn Store
     let disabled = listener(store, company).await;
     let deleted = listener(store, company).await;
     let disable = EndpointChange { disabled: Some(Some("off".into())), ..Default::default() };
-    store.change_endpoint(company, disabled.id, &disable, NOW).await.unwrap().unwrap();
-    assert!(store.delete_endpoint(company, deleted.id, NOW).await.unwrap());
+    store.change_endpoint(company, disabled.id, &disable, &act(NOW)).await.unwrap().unwrap();
+    assert!(store.delete_endpoint(company, deleted.id, &act(NOW)).await.unwrap());
     assert!(accept_none(store, &event(company, "a", NOW)).await.is_empty());
     assert!(accept_all(store, &event(company, "a", NOW)).await.is_empty());
 
     let enable = EndpointChange { disabled: Some(None), ..Default::default() };
-    store.change_endpoint(company, disabled.id, &enable, NOW).await.unwrap().unwrap();
+    store.change_endpoint(company, disabled.id, &enable, &act(NOW)).await.unwrap().unwrap();
     assert!(history(store, &disabled).await.is_empty());
     assert_eq!(accept_none(store, &event(company, "a", NOW)).await, [disabled.id]);
     assert_sound(store).await;
@@ -147,10 +147,10 @@ pub async fn the_first_write_makes_the_company(store: &dyn Store) {
 /// A name is set, and set again.
 pub async fn a_company_is_named(store: &dyn Store) {
     let id = company();
-    let named = store.name_company(id, "Café O'Brien 北京", NOW).await.unwrap();
+    let named = store.name_company(id, "Café O'Brien 北京", &act(NOW)).await.unwrap();
     assert_eq!((named.name.as_str(), named.created_at), ("Café O'Brien 北京", NOW));
     let later = NOW.plus(SECOND);
-    let renamed = store.name_company(id, "Tea", later).await.unwrap();
+    let renamed = store.name_company(id, "Tea", &act(later)).await.unwrap();
     assert_eq!((renamed.created_at, renamed.updated_at), (NOW, later));
     assert_eq!(store.company(id).await.unwrap(), Some(renamed));
 }
@@ -160,7 +160,7 @@ pub async fn an_admitted_delivery_is_claimed_at_birth(store: &dyn Store) {
     let company = company();
     let mut endpoint = endpoint(company, &["order.*"]);
     endpoint.shape = Shape { use_patch: true, ..Shape::default() };
-    store.add_endpoint(&endpoint).await.unwrap();
+    store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
     let event = event(company, "order.created", NOW);
     let (claims, waiting) = new(store.accept(plain(&event), &admission(true)).await.unwrap());
     assert!(waiting.is_empty());
@@ -200,7 +200,7 @@ pub async fn each_delivery_is_admitted_by_itself(store: &dyn Store) {
     for _ in 0..5 {
         ids.push(listener(store, company).await.id);
     }
-    store.add_endpoint(&endpoint(company, &["other"])).await.unwrap();
+    store.add_endpoint(&endpoint(company, &["other"]), &act(NOW)).await.unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let chosen = ids[2];
     let admission = Admission {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare::model::{
-    Answer, Attempt, Claim, CompanyId, Delivery, DeliveryId, DeliveryState, Endpoint, EndpointId,
-    Event, EventId, Flow, Health, History, Outcome, Record, Sealed, Shape, Timestamp, Timing,
-    Verdict,
+    Act, Actor, ActorKind, Answer, Attempt, Claim, CompanyId, Delivery, DeliveryId, DeliveryState,
+    Endpoint, EndpointId, Event, EventId, Flow, Health, History, Outcome, Record, Sealed, Shape,
+    Timestamp, Timing, Verdict,
 };
 use fanfare::store::{Accepted, Admission, Claimed, Emit, LaneKey, Name, Receipt, Store, Wanted};
 
@@ -16,6 +16,11 @@ use fanfare::store::{Accepted, Admission, Claimed, Emit, LaneKey, Name, Receipt,
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
 /// How long a claim holds.
 pub const LEASE: Duration = Duration::from_secs(60);
+/// Somebody acts.
+pub fn act(at: Timestamp) -> Act {
+    Act { at, by: Arc::new(Actor::of(ActorKind::Library)) }
+}
+
 /// A little later.
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
@@ -51,7 +56,7 @@ pub fn endpoint(company: CompanyId, events: &[&str]) -> Endpoint {
 /// Adds an endpoint that hears everything.
 pub(super) async fn listener(store: &dyn Store, company: CompanyId) -> Endpoint {
     let endpoint = endpoint(company, &["*"]);
-    store.add_endpoint(&endpoint).await.unwrap();
+    store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
     endpoint
 }
 

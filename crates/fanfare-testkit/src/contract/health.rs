@@ -4,7 +4,7 @@ use fanfare::model::{CompanyId, Disabled, Endpoint, Event, Health, Record, Times
 use fanfare::store::{Accepted, Claimed, Store, Wanted};
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, attempt, claim,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, admission, assert_sound, attempt, claim,
     claim_one, company, delivery, endpoint, event, failed, lane, listener, new, plain, record,
     result, under_id, wanted,
 };
@@ -20,7 +20,7 @@ async fn present(store: &dyn Store, endpoint: &Endpoint) -> Endpoint {
 
 async fn watcher(store: &dyn Store, company: CompanyId, events: &[&str]) -> Endpoint {
     let watcher = Endpoint { operational: true, ..endpoint(company, events) };
-    store.add_endpoint(&watcher).await.unwrap();
+    store.add_endpoint(&watcher, &act(NOW)).await.unwrap();
     watcher
 }
 
@@ -120,7 +120,7 @@ pub async fn a_result_brings_along_how_its_endpoint_does(store: &dyn Store) {
 
     let url = Some("https://new.example/".parse().unwrap());
     let change = fanfare::model::EndpointChange { url, ..Default::default() };
-    store.change_endpoint(company, endpoint.id, &change, later).await.unwrap();
+    store.change_endpoint(company, endpoint.id, &change, &act(later)).await.unwrap();
     let stale = Record { health: Some(health), ..result(&born, Verdict::Concluded, later) };
     assert!(store.record(stale).await.unwrap().applied);
     assert_eq!(present(store, &endpoint).await.health, Health::default(), "sent elsewhere");
@@ -156,7 +156,7 @@ pub async fn notices_reach_the_operational_endpoints_that_listen(store: &dyn Sto
     watcher(store, company(), &["*"]).await;
     let off = Some(Disabled::gone(NOW));
     let off = Endpoint { disabled: off, operational: true, ..endpoint(ours, &["*"]) };
-    store.add_endpoint(&off).await.unwrap();
+    store.add_endpoint(&off, &act(NOW)).await.unwrap();
 
     let claim = accept_all(store, &event(ours, "a", NOW)).await.remove(0);
     let later = NOW.plus(SECOND);

@@ -10,7 +10,7 @@ use fanfare::model::{
 use fanfare::store::Store;
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, admission, attempt, claim_one, company, emit_some, event,
+    LEASE, NOW, SECOND, accept_all, act, admission, attempt, claim_one, company, emit_some, event,
     failed, history, listener, new, plain, result,
 };
 
@@ -151,9 +151,9 @@ pub async fn another_companys_ids_are_not_found(store: &dyn Store) {
     let nobody = company();
     for other in [ours, nobody] {
         assert!(store.endpoint(other, endpoint.id).await.unwrap().is_none());
-        let changed = store.change_endpoint(other, endpoint.id, &change, NOW).await.unwrap();
+        let changed = store.change_endpoint(other, endpoint.id, &change, &act(NOW)).await.unwrap();
         assert!(changed.is_none());
-        assert!(!store.delete_endpoint(other, endpoint.id, NOW).await.unwrap());
+        assert!(!store.delete_endpoint(other, endpoint.id, &act(NOW)).await.unwrap());
         assert!(store.delivery(other, born.delivery).await.unwrap().is_none());
         assert!(store.attempts(other, born.delivery).await.unwrap().is_empty());
         let list = DeliveryList {

@@ -4,8 +4,8 @@ use fanfare::model::{EventId, Verdict};
 use fanfare::store::Store;
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, admission, attempt, claim_one, company, endpoint,
-    event, lane, listener, new, plain, record, result,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, admission, attempt, claim_one, company,
+    endpoint, event, lane, listener, new, plain, record, result,
 };
 
 /// In its company, and with all that it was emitted with.
@@ -36,7 +36,7 @@ pub async fn the_deliveries_of_an_event_come_with_their_attempts_in_pages(store:
     assert!(record(store, first, Verdict::RetryAt(at), NOW).await);
     let again = claim_one(store, &one, at).await;
     store.record(result(&again, Verdict::Concluded, at)).await.unwrap();
-    let replay = store.replay(company, first.delivery, at).await.unwrap().unwrap();
+    let replay = store.replay(company, first.delivery, &act(at)).await.unwrap().unwrap();
 
     let all = store.deliveries_of(company, told.id, None, 10).await.unwrap();
     let mut ids: Vec<_> = claims.iter().map(|claim| claim.delivery).collect();
@@ -67,12 +67,12 @@ pub async fn who_has_no_delivery_of_an_event_is_listed_and_counted(store: &dyn S
     let mut others = Vec::new();
     for _ in 0..3 {
         let other = endpoint(company, &["b"]);
-        store.add_endpoint(&other).await.unwrap();
+        store.add_endpoint(&other, &act(NOW)).await.unwrap();
         others.push(other);
     }
     let gone = endpoint(company, &["b"]);
-    store.add_endpoint(&gone).await.unwrap();
-    store.delete_endpoint(company, gone.id, NOW).await.unwrap();
+    store.add_endpoint(&gone, &act(NOW)).await.unwrap();
+    store.delete_endpoint(company, gone.id, &act(NOW)).await.unwrap();
     let told = event(company, "a", NOW);
     accept_none(store, &told).await;
     others.reverse();
@@ -89,7 +89,7 @@ pub async fn a_deleted_endpoint_is_still_known(store: &dyn Store) {
     accept_none(store, &event(company, "a", NOW)).await;
     let found = store.registered(company, endpoint.id).await.unwrap().unwrap();
     assert_eq!((&found.endpoint, found.deleted_at), (&endpoint, None));
-    store.delete_endpoint(company, endpoint.id, NOW.plus(SECOND)).await.unwrap();
+    store.delete_endpoint(company, endpoint.id, &act(NOW.plus(SECOND))).await.unwrap();
     let found = store.registered(company, endpoint.id).await.unwrap().unwrap();
     assert_eq!((&found.endpoint.url, found.deleted_at), (&endpoint.url, Some(NOW.plus(SECOND))));
     let elsewhere = fanfare::CompanyId::new(NOW);

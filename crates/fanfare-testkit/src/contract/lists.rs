@@ -7,8 +7,8 @@ use fanfare::model::{
 use fanfare::store::Store;
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, claim, claim_one, company, emit_some, endpoint,
-    event, failed, history, listener, record,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, claim, claim_one, company, emit_some,
+    endpoint, event, failed, history, listener, record,
 };
 
 fn of_deliveries(endpoint: &Endpoint) -> DeliveryList {
@@ -113,7 +113,7 @@ pub async fn deliveries_are_searched_by_literal_text_and_exact_id(store: &dyn St
     let company = company();
     let mut heard = endpoint(company, &["*"]);
     heard.url = "https://Shop.example/Hooks%25/O'Brien".parse().unwrap();
-    store.add_endpoint(&heard).await.unwrap();
+    store.add_endpoint(&heard, &act(NOW)).await.unwrap();
     for event_type in ["order.status_changed", "order.created", "Custom.Thing"] {
         accept_none(store, &event(company, event_type, NOW)).await;
     }
@@ -148,7 +148,7 @@ pub async fn deliveries_are_searched_by_literal_text_and_exact_id(store: &dyn St
         assert_eq!(found(store, &heard, &event).await, (vec![delivery], 1));
         assert_eq!(found(store, &heard, &event[1..]).await, (vec![], 0));
     }
-    let again = store.replay(company, status, NOW).await.unwrap().unwrap();
+    let again = store.replay(company, status, &act(NOW)).await.unwrap().unwrap();
     let event = all[0].event.id.to_string();
     assert_eq!(found(store, &heard, &event).await, (vec![status, again.id], 2));
     let other = listener(store, company).await;
@@ -172,9 +172,9 @@ pub async fn totals_are_right_after_every_step(store: &dyn Store) {
     let claim = claim_one(store, &endpoint, NOW).await;
     assert!(record(store, &claim, Verdict::Concluded, NOW).await);
     assert_eq!(total(store, &endpoint).await, 1);
-    store.replay(company, claim.delivery, NOW).await.unwrap().unwrap();
+    store.replay(company, claim.delivery, &act(NOW)).await.unwrap().unwrap();
     assert_eq!(total(store, &endpoint).await, 2);
-    store.delete_endpoint(company, endpoint.id, NOW).await.unwrap();
+    store.delete_endpoint(company, endpoint.id, &act(NOW)).await.unwrap();
     assert_eq!(store.bury(NOW, 10).await.unwrap(), 1);
     assert_eq!(total(store, &endpoint).await, 2);
     let after = history(store, &endpoint).await[0].delivery.id.made_at().plus(SECOND);
@@ -191,7 +191,7 @@ pub async fn endpoints_come_in_pages(store: &dyn Store) {
         expected.insert(0, listener(store, company).await.id);
     }
     let deleted = listener(store, company).await;
-    store.delete_endpoint(company, deleted.id, NOW).await.unwrap();
+    store.delete_endpoint(company, deleted.id, &act(NOW)).await.unwrap();
     for (skip, range) in [(0, 0..2), (2, 2..4), (4, 4..5), (6, 5..5), (u64::MAX, 5..5)] {
         let list = EndpointList { window: Window { skip, limit: 2 }, ..of_endpoints(company) };
         let page = store.endpoints(&list).await.unwrap();
@@ -215,7 +215,7 @@ pub async fn endpoints_are_sorted_by_every_key_both_ways(store: &dyn Store) {
         made.created_at = NOW.plus(SECOND * (n % 2));
         made.updated_at = NOW.plus(SECOND * (10 - n / 2));
         made.disabled = (n % 2 == 0).then(|| Disabled { at: NOW, reason: "off".to_owned() });
-        store.add_endpoint(&made).await.unwrap();
+        store.add_endpoint(&made, &act(NOW)).await.unwrap();
         all.push(made);
     }
     let key = |sort: EndpointSort, endpoint: &Endpoint| match sort {
@@ -252,7 +252,7 @@ pub async fn endpoints_are_searched_by_literal_text(store: &dyn Store) {
     for path in ["Plain", "per%25cent", "under_score", "o'brien", "caf%C3%A9"] {
         let mut endpoint = endpoint(company, &["*"]);
         endpoint.url = format!("https://shop.example/{path}").parse().unwrap();
-        store.add_endpoint(&endpoint).await.unwrap();
+        store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
         made.push(endpoint.id);
     }
     let cases: &[(&str, &[usize])] = &[

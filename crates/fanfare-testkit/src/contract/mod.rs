@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a promise that is not kept is a panic")]
 #![allow(clippy::cognitive_complexity, reason = "it counts every assertion and await as a branch")]
 
+mod api_keys;
+mod audit;
 mod calls;
 mod claims;
 mod endpoints;
@@ -23,11 +25,13 @@ mod reseals;
 mod selections;
 mod upkeep;
 
+pub use api_keys::*;
+pub use audit::*;
 pub use calls::*;
 pub use claims::*;
 pub use endpoints::*;
 pub use fanout::*;
-pub use fixtures::{LEASE, NOW, accept_all, attempt, endpoint, event};
+pub use fixtures::{LEASE, NOW, accept_all, act, attempt, endpoint, event};
 pub use health::*;
 pub use histories::*;
 pub use journeys::*;
@@ -169,6 +173,19 @@ macro_rules! store_contract {
             endpoints_are_read_on_by_cursor
             endpoints_of_all_companies_are_read_on_by_id
 
+            a_key_is_kept_whole_and_found_by_its_hash
+            a_key_makes_the_company
+            keys_are_read_on_by_cursor
+            a_key_is_revoked_once
+            the_latest_use_of_a_key_is_noted
+            keys_of_no_use_are_forgotten_in_slices
+
+            an_entry_tells_who_when_what_and_which_fields
+            every_change_is_noted_and_nothing_else
+            an_endpoint_that_the_engine_disables_is_noted_as_its_own_act
+            entries_are_read_on_by_cursor_and_by_subject
+            old_entries_are_forgotten_in_slices
+
             a_deleted_endpoints_deliveries_are_buried_in_slices
             final_history_expires_in_slices
             what_waits_never_expires
@@ -202,6 +219,8 @@ mod tests {
     fn every_promise_is_run() {
         let listed = include_str!("mod.rs");
         let files = [
+            include_str!("api_keys.rs"),
+            include_str!("audit.rs"),
             include_str!("calls.rs"),
             include_str!("claims.rs"),
             include_str!("endpoints.rs"),

@@ -5,12 +5,12 @@ use std::time::Duration;
 use fanfare::model::{
     Delivery, DeliveryState, Endpoint, EndpointChange, Event, Flow, Ordering, Record, Verdict,
 };
-use fanfare::store::Store;
+use fanfare::store::{Store, Unsent};
 use fanfare::{CompanyId, Timestamp};
 use futures_util::future::join_all;
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, claim, claim_one,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, admission, assert_sound, claim, claim_one,
     company, delivery, endpoint, event, failed, history, new, plain, record, result,
 };
 
@@ -18,7 +18,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 async fn flowing(store: &dyn Store, company: CompanyId, flow: Flow) -> Endpoint {
     let endpoint = Endpoint { flow, ..endpoint(company, &["*"]) };
-    store.add_endpoint(&endpoint).await.unwrap();
+    store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
     endpoint
 }
 
@@ -101,7 +101,10 @@ pub async fn whatever_ends_a_delivery_lets_the_next_one_go(store: &dyn Store) {
         let recorded = store.record(record).await.unwrap();
         assert_eq!((recorded.applied, &recorded.woken), (true, &lane));
     }
-    let ended = store.end(company, &[(ids[2], None), (ids[7], None)], "no", NOW).await.unwrap();
+    let ended = store
+        .end(company, &[(ids[2], None), (ids[7], None)], &Unsent::by_rule("no", NOW))
+        .await
+        .unwrap();
     assert_eq!((ended.deliveries.len(), &ended.woken), (2, &lane));
     let lapsed = store.lapse(NOW.plus(SECOND * 2), 10).await.unwrap();
     assert_eq!((lapsed.deliveries, &lapsed.woken), (vec![ids[3]], &lane));
@@ -109,7 +112,7 @@ pub async fn whatever_ends_a_delivery_lets_the_next_one_go(store: &dyn Store) {
     assert_eq!(gone.delivery, ids[4]);
     assert!(record(store, &gone, Verdict::Gone, NOW).await);
     assert!(!delivery(store, company, ids[5]).await.is_parked());
-    store.delete_endpoint(company, endpoint.id, NOW).await.unwrap();
+    store.delete_endpoint(company, endpoint.id, &act(NOW)).await.unwrap();
     for left in [2, 1, 0] {
         assert_sound(store).await;
         let waits = |one: &Delivery| one.state == DeliveryState::Waiting;
@@ -129,7 +132,7 @@ pub async fn what_is_let_go_may_be_claimed_at_once(store: &dyn Store) {
     }
     let change = EndpointChange { max_retries: Some(9), ..EndpointChange::default() };
     let (mut head, at) = (claim_one(store, &endpoint, NOW).await, NOW.plus(SECOND));
-    store.change_endpoint(company, endpoint.id, &change, NOW).await.unwrap();
+    store.change_endpoint(company, endpoint.id, &change, &act(NOW)).await.unwrap();
     for sequence in [2, 3] {
         let next = Some(LEASE);
         let concluded = Record { next, ..result(&head, Verdict::Concluded, at) };
@@ -161,7 +164,7 @@ pub async fn what_is_let_go_may_be_claimed_at_once(store: &dyn Store) {
     let head = claim_one(store, &endpoint, at).await;
     let disabled = Some(Some("by hand".to_owned()));
     let change = EndpointChange { disabled, ..EndpointChange::default() };
-    store.change_endpoint(company, endpoint.id, &change, at).await.unwrap();
+    store.change_endpoint(company, endpoint.id, &change, &act(at)).await.unwrap();
     let held = Record { next: Some(LEASE), ..result(&head, Verdict::Concluded, at) };
     assert!(store.record(held).await.unwrap().next.is_none(), "nothing of a disabled endpoint");
     assert_sound(store).await;
@@ -173,8 +176,8 @@ pub async fn a_replay_waits_for_others_of_its_key(store: &dyn Store) {
     let endpoint = ordered(store, company, Ordering::Key).await;
     let old = accept_all(store, &keyed(company, "a", NOW)).await.remove(0);
     assert!(record(store, &old, Verdict::Concluded, NOW).await);
-    let alone = store.replay(company, old.delivery, NOW).await.unwrap().unwrap();
-    let behind = store.replay(company, alone.id, NOW).await.unwrap().unwrap();
+    let alone = store.replay(company, old.delivery, &act(NOW)).await.unwrap().unwrap();
+    let behind = store.replay(company, alone.id, &act(NOW)).await.unwrap().unwrap();
     assert_eq!((alone.is_parked(), behind.is_parked()), (false, true));
     assert_eq!((alone.sequence, behind.sequence), (2, 3));
     let first = claim_one(store, &endpoint, NOW).await;
@@ -252,7 +255,7 @@ pub async fn a_newer_delivery_supersedes_those_of_its_type_and_key(store: &dyn S
     let all = in_order(store, &endpoint).await;
     assert_eq!((all[6].superseded_by, all[7].superseded_by), (Some(all[7].id), Some(all[8].id)));
     assert_eq!(all[8].due_at, at(31), "not that of the retry");
-    let again = store.replay(company, all[0].id, at(22)).await.unwrap().unwrap();
+    let again = store.replay(company, all[0].id, &act(at(22))).await.unwrap().unwrap();
     accept_none(store, &keyed(company, "a", at(23))).await;
     assert_eq!(delivery(store, company, again.id).await.superseded_by, None, "replays stay");
     assert_sound(store).await;

@@ -4,8 +4,8 @@ use fanfare::model::{DeliveryId, DeliveryState, EndpointChange, Health, Verdict}
 use fanfare::store::{Lane, LaneKey, Store};
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, assert_sound, claim, company, delivery, event,
-    failed, history, lane, listener, record,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, assert_sound, claim, company, delivery,
+    event, failed, history, lane, listener, record,
 };
 
 /// The old one stays as it is.
@@ -17,7 +17,7 @@ pub async fn a_replay_is_a_new_delivery_of_the_same_event(store: &dyn Store) {
     assert!(record(store, &born, failed("no"), NOW).await);
     let old = delivery(store, company, born.delivery).await;
     let later = NOW.plus(SECOND);
-    let made = store.replay(company, born.delivery, later).await.unwrap().unwrap();
+    let made = store.replay(company, born.delivery, &act(later)).await.unwrap().unwrap();
     assert!(made.id > old.id);
     assert_eq!((made.event, made.endpoint, made.shape), (event.id, endpoint.id, old.shape));
     assert_eq!((made.state, made.attempts, made.fence), (DeliveryState::Waiting, 0, 0));
@@ -29,7 +29,7 @@ pub async fn a_replay_is_a_new_delivery_of_the_same_event(store: &dyn Store) {
     let again = claim(store, &endpoint, 9, later).await.claims.remove(0);
     assert_eq!((again.delivery, again.event.id), (made.id, event.id));
     assert!(record(store, &again, Verdict::Concluded, later).await);
-    let third = store.replay(company, made.id, later).await.unwrap().unwrap();
+    let third = store.replay(company, made.id, &act(later)).await.unwrap().unwrap();
     assert_eq!(third.replay_of, Some(made.id));
     assert_eq!(history(store, &endpoint).await.len(), 3);
     assert_sound(store).await;
@@ -42,13 +42,15 @@ pub async fn a_replay_needs_a_delivery_and_an_endpoint(store: &dyn Store) {
     let born = accept_all(store, &event(company, "a", NOW)).await.remove(0);
     assert!(record(store, &born, Verdict::Concluded, NOW).await);
     let unknown = DeliveryId::new(NOW);
-    assert!(store.replay(company, unknown, NOW).await.unwrap().is_none());
-    assert!(store.replay(super::fixtures::company(), born.delivery, NOW).await.unwrap().is_none());
+    assert!(store.replay(company, unknown, &act(NOW)).await.unwrap().is_none());
+    assert!(
+        store.replay(super::fixtures::company(), born.delivery, &act(NOW)).await.unwrap().is_none()
+    );
     let disable = EndpointChange { disabled: Some(Some("off".into())), ..Default::default() };
-    store.change_endpoint(company, endpoint.id, &disable, NOW).await.unwrap();
-    assert!(store.replay(company, born.delivery, NOW).await.unwrap().is_some());
-    store.delete_endpoint(company, endpoint.id, NOW).await.unwrap();
-    assert!(store.replay(company, born.delivery, NOW).await.unwrap().is_none());
+    store.change_endpoint(company, endpoint.id, &disable, &act(NOW)).await.unwrap();
+    assert!(store.replay(company, born.delivery, &act(NOW)).await.unwrap().is_some());
+    store.delete_endpoint(company, endpoint.id, &act(NOW)).await.unwrap();
+    assert!(store.replay(company, born.delivery, &act(NOW)).await.unwrap().is_none());
     assert_sound(store).await;
 }
 
@@ -73,8 +75,8 @@ pub async fn lanes_are_those_that_wait_and_may_go(store: &dyn Store) {
         assert!(record(store, &claim, Verdict::RetryAt(retry_at), NOW).await);
     }
     let mut change = EndpointChange { disabled: Some(Some("off".into())), ..Default::default() };
-    store.change_endpoint(company, held.id, &change, NOW).await.unwrap();
-    store.delete_endpoint(company, deleted.id, NOW).await.unwrap();
+    store.change_endpoint(company, held.id, &change, &act(NOW)).await.unwrap();
+    store.delete_endpoint(company, deleted.id, &act(NOW)).await.unwrap();
     let mut expected = vec![
         Lane { key: lane(&claimed), due_at: NOW.plus(LEASE * 2), health: Health::default() },
         Lane { key: lane(&retrying), due_at: retry_at, health: Health::default() },
@@ -82,7 +84,7 @@ pub async fn lanes_are_those_that_wait_and_may_go(store: &dyn Store) {
     assert_eq!(store.lanes(None, 10).await.unwrap(), expected);
 
     change.disabled = Some(None);
-    store.change_endpoint(company, held.id, &change, NOW).await.unwrap();
+    store.change_endpoint(company, held.id, &change, &act(NOW)).await.unwrap();
     expected.insert(1, Lane { key: lane(&held), due_at: NOW, health: Health::default() });
     assert_eq!(store.lanes(None, 10).await.unwrap(), expected);
 }

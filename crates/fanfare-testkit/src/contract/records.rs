@@ -7,8 +7,8 @@ use fanfare::store::Store;
 use futures_util::future::join_all;
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, assert_sound, claim, claim_one, company, delivery,
-    emit_some, event, failed, history, listener, record, standing,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, assert_sound, claim, claim_one, company,
+    delivery, emit_some, event, failed, history, listener, record, standing,
 };
 
 /// Concluded stays concluded, whoever says what.
@@ -95,7 +95,7 @@ pub async fn gone_disables_the_endpoint_and_holds_its_others(store: &dyn Store) 
     assert!(claim(store, &endpoint, 10, at.plus(LEASE * 9)).await.claims.is_empty());
     assert_eq!(accept_none(store, &event(company, "a", at)).await, [bystander.id]);
     let enable = EndpointChange { disabled: Some(None), ..Default::default() };
-    store.change_endpoint(company, endpoint.id, &enable, at).await.unwrap();
+    store.change_endpoint(company, endpoint.id, &enable, &act(at)).await.unwrap();
     assert_eq!(claim(store, &endpoint, 10, at).await.claims.len(), 1, "the one that was held");
     assert_sound(store).await;
 }
@@ -148,9 +148,9 @@ pub async fn a_held_delivery_still_takes_its_result(store: &dyn Store) {
     let first = accept_all(store, &event(company, "a", NOW)).await.remove(0);
     let second = accept_all(store, &event(company, "a", NOW)).await.remove(0);
     let disable = EndpointChange { disabled: Some(Some("off".into())), ..Default::default() };
-    store.change_endpoint(company, endpoint.id, &disable, NOW).await.unwrap();
+    store.change_endpoint(company, endpoint.id, &disable, &act(NOW)).await.unwrap();
     assert!(record(store, &first, Verdict::Concluded, NOW).await);
-    store.delete_endpoint(company, endpoint.id, NOW).await.unwrap();
+    store.delete_endpoint(company, endpoint.id, &act(NOW)).await.unwrap();
     assert!(record(store, &second, Verdict::Concluded, NOW).await);
     assert_sound(store).await;
 }

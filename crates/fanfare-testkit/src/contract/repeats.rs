@@ -5,8 +5,8 @@ use fanfare::model::{EventId, Verdict};
 use fanfare::store::{Receipt, Store};
 
 use super::fixtures::{
-    NOW, SECOND, accept_none, admission, assert_sound, company, conflict, event, history, listener,
-    new, record, repeat, under_both, under_id, under_key,
+    NOW, SECOND, accept_none, act, admission, assert_sound, company, conflict, event, history,
+    listener, new, record, repeat, under_both, under_id, under_key,
 };
 
 /// Under the caller's own id.
@@ -95,8 +95,8 @@ pub async fn a_receipt_tells_what_was_answered_then(store: &dyn Store) {
     let event = event(company, "a", NOW);
     let (claims, _) = new(store.accept(under_id(&event), &admission(true)).await.unwrap());
     assert!(record(store, &claims[0], Verdict::Concluded, NOW).await);
-    store.replay(company, claims[0].delivery, NOW).await.unwrap().unwrap();
-    store.delete_endpoint(company, endpoint.id, NOW).await.unwrap();
+    store.replay(company, claims[0].delivery, &act(NOW)).await.unwrap().unwrap();
+    store.delete_endpoint(company, endpoint.id, &act(NOW)).await.unwrap();
     listener(store, company).await;
     accept_none(store, &super::event(company, "a", NOW)).await;
     let again = store.accept(under_id(&event), &admission(true)).await.unwrap();

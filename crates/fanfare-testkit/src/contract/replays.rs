@@ -7,7 +7,8 @@ use fanfare::model::{CompanyId, DeliveryState, Endpoint, ReplayId, Selection, Ti
 use fanfare::store::{Advanced, NewReplay, Slice, Started, Store, Unfinished};
 
 use super::fixtures::{
-    NOW, SECOND, accept_all, assert_sound, claim, company, event, failed, history, listener, record,
+    NOW, SECOND, accept_all, act, assert_sound, claim, company, event, failed, history, listener,
+    record,
 };
 
 /// Long enough for a second click to be one of its own.
@@ -40,7 +41,7 @@ pub(super) fn slice(now: Timestamp, most: u32) -> Slice {
 
 /// Starts a replay that is new.
 pub(super) async fn start(store: &dyn Store, new: &NewReplay) -> ReplayId {
-    match store.start_replay(new).await.unwrap() {
+    match store.start_replay(new, &act(NOW)).await.unwrap() {
         Started::New(replay) => replay.id,
         other => panic!("not new: {other:?}"),
     }
@@ -69,17 +70,17 @@ pub async fn a_second_click_is_answered_with_the_first_replay(store: &dyn Store)
     let endpoint = listener(store, company).await;
     let born = accept_all(store, &event(company, "a", NOW)).await.remove(0);
     assert!(record(store, &born, failed("no"), NOW).await);
-    let first = store.replay(company, born.delivery, NOW).await.unwrap().unwrap();
+    let first = store.replay(company, born.delivery, &act(NOW)).await.unwrap().unwrap();
     let much_later = NOW.plus(LATER * 100);
-    let again = store.replay(company, born.delivery, much_later).await.unwrap().unwrap();
+    let again = store.replay(company, born.delivery, &act(much_later)).await.unwrap().unwrap();
     assert_eq!(again, first, "it waits");
 
     let claim = claim(store, &endpoint, 1, NOW).await.claims.remove(0);
     assert!(record(store, &claim, Verdict::Concluded, NOW).await);
     let in_time = NOW.plus(LATER - Duration::from_millis(1));
-    let again = store.replay(company, born.delivery, in_time).await.unwrap().unwrap();
+    let again = store.replay(company, born.delivery, &act(in_time)).await.unwrap().unwrap();
     assert_eq!((again.id, again.state), (first.id, DeliveryState::Concluded));
-    let other = store.replay(company, born.delivery, NOW.plus(LATER)).await.unwrap().unwrap();
+    let other = store.replay(company, born.delivery, &act(NOW.plus(LATER))).await.unwrap().unwrap();
     assert!(other.id != first.id && other.replay_of == Some(born.delivery));
     assert_sound(store).await;
 }
@@ -90,7 +91,8 @@ pub async fn two_clicks_at_once_are_one_replay(store: &dyn Store) {
     let endpoint = listener(store, company).await;
     let born = accept_all(store, &event(company, "a", NOW)).await.remove(0);
     assert!(record(store, &born, failed("no"), NOW).await);
-    let clicks = (0..8).map(|_| store.replay(company, born.delivery, NOW));
+    let act = act(NOW);
+    let clicks = (0..8).map(|_| store.replay(company, born.delivery, &act));
     let ids: BTreeSet<_> = futures_util::future::join_all(clicks)
         .await
         .into_iter()
@@ -98,7 +100,7 @@ pub async fn two_clicks_at_once_are_one_replay(store: &dyn Store) {
         .collect();
     assert_eq!((ids.len(), history(store, &endpoint).await.len()), (1, 2));
     let wishes: Vec<NewReplay> = (0..8).map(|_| wish(company, all_failed(), NOW)).collect();
-    let clicks = wishes.iter().map(|new| store.start_replay(new));
+    let clicks = wishes.iter().map(|new| store.start_replay(new, &act));
     let started = futures_util::future::join_all(clicks).await;
     let new = started.iter().filter(|one| matches!(one, Ok(Started::New(_)))).count();
     assert_eq!(new, 1);
@@ -110,7 +112,7 @@ pub async fn a_replay_of_many_is_asked_for_once(store: &dyn Store) {
     let company = company();
     let first = start(store, &wish(company, all_failed(), NOW)).await;
     let again = |at: Timestamp| async move {
-        match store.start_replay(&wish(company, all_failed(), at)).await.unwrap() {
+        match store.start_replay(&wish(company, all_failed(), at), &act(NOW)).await.unwrap() {
             Started::Repeat(replay) => Some(replay.id),
             _ => None,
         }
@@ -123,10 +125,10 @@ pub async fn a_replay_of_many_is_asked_for_once(store: &dyn Store) {
     assert_eq!(again(NOW.plus(LATER)).await, None);
 
     let cancelled = start(store, &wish(super::fixtures::company(), all_failed(), NOW)).await;
-    assert!(store.cancel_replay(company, cancelled, NOW).await.unwrap().is_none());
+    assert!(store.cancel_replay(company, cancelled, &act(NOW)).await.unwrap().is_none());
     let ours = super::fixtures::company();
     let cancelled = start(store, &wish(ours, all_failed(), NOW)).await;
-    store.cancel_replay(ours, cancelled, NOW).await.unwrap().unwrap();
+    store.cancel_replay(ours, cancelled, &act(NOW)).await.unwrap().unwrap();
     start(store, &wish(ours, all_failed(), NOW)).await;
     assert_sound(store).await;
 }
@@ -138,10 +140,10 @@ pub async fn a_replays_key_is_answered_the_same(store: &dyn Store) {
     let first = start(store, &keyed(NOW, all_failed())).await;
     assert!(advance(store, company, first, slice(NOW, 1)).await.finished);
     let much_later = NOW.plus(LATER * 100);
-    let again = store.start_replay(&keyed(much_later, all_failed())).await.unwrap();
+    let again = store.start_replay(&keyed(much_later, all_failed()), &act(NOW)).await.unwrap();
     assert!(matches!(again, Started::Repeat(replay) if replay.id == first));
     let other = Selection::Failed { since: NOW, endpoint: None, types: None };
-    let other = store.start_replay(&keyed(NOW, other)).await.unwrap();
+    let other = store.start_replay(&keyed(NOW, other), &act(NOW)).await.unwrap();
     assert!(matches!(other, Started::Conflict));
     let theirs = NewReplay {
         company: super::fixtures::company(),
@@ -225,10 +227,11 @@ pub async fn a_cancelled_replay_makes_no_more(store: &dyn Store) {
     failures(store, &endpoint, 9).await;
     let id = start(store, &wish(company, all_failed(), NOW.plus(SECOND))).await;
     advance(store, company, id, slice(NOW.plus(SECOND), 4)).await;
-    let cancelled = store.cancel_replay(company, id, NOW.plus(SECOND)).await.unwrap().unwrap();
+    let cancelled =
+        store.cancel_replay(company, id, &act(NOW.plus(SECOND))).await.unwrap().unwrap();
     assert_eq!((cancelled.made, cancelled.cancelled), (4, true));
     assert_eq!(cancelled.finished_at, Some(NOW.plus(SECOND)));
-    let again = store.cancel_replay(company, id, NOW.plus(LATER)).await.unwrap().unwrap();
+    let again = store.cancel_replay(company, id, &act(NOW.plus(LATER))).await.unwrap().unwrap();
     assert_eq!(again, cancelled);
     assert!(advance(store, company, id, slice(NOW.plus(SECOND), 4)).await.finished);
     assert_eq!(history(store, &endpoint).await.len(), 13);
@@ -255,7 +258,7 @@ pub async fn replays_are_listed_until_they_are_forgotten(store: &dyn Store) {
     assert!(store.found_replay(theirs, ids[0]).await.unwrap().is_none());
 
     for id in &ids[..4] {
-        store.cancel_replay(company, *id, NOW).await.unwrap().unwrap();
+        store.cancel_replay(company, *id, &act(NOW)).await.unwrap().unwrap();
     }
     assert_eq!(store.forget_replays(NOW, 10).await.unwrap(), 0);
     let later = NOW.plus(SECOND);

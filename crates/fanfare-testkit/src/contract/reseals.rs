@@ -3,7 +3,7 @@
 use fanfare::model::{Endpoint, LaneKey, PreviousSecret, Purpose, Sealed};
 use fanfare::store::{Resealed, Store};
 
-use super::fixtures::{NOW, accept_all, assert_sound, company, endpoint, event, listener};
+use super::fixtures::{NOW, accept_all, act, assert_sound, company, endpoint, event, listener};
 
 /// By one who knows what it is.
 pub async fn a_kept_value_is_replaced_only_as_it_is_known(store: &dyn Store) {
@@ -29,9 +29,9 @@ pub async fn what_is_sealed_anew_takes_the_place_of_what_it_was(store: &dyn Stor
     second.secret = old.clone();
     let gone = endpoint(company(), &["*"]);
     for endpoint in [&first, &second, &gone] {
-        store.add_endpoint(endpoint).await.unwrap();
+        store.add_endpoint(endpoint, &act(NOW)).await.unwrap();
     }
-    store.delete_endpoint(gone.company, gone.id, NOW).await.unwrap();
+    store.delete_endpoint(gone.company, gone.id, &act(NOW)).await.unwrap();
     let anew = |endpoint: &Endpoint, purpose, before: &Sealed, after: u8| {
         let sealed = Sealed(vec![after]);
         Resealed { lane: endpoint.lane(), purpose, before: before.clone(), sealed }

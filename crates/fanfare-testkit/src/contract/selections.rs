@@ -9,8 +9,8 @@ use fanfare::model::{
 use fanfare::store::{NewReplay, ReplayCount, Store};
 
 use super::fixtures::{
-    NOW, SECOND, accept_all, accept_none, assert_sound, claim, company, endpoint, event, failed,
-    history, listener, record,
+    NOW, SECOND, accept_all, accept_none, act, assert_sound, claim, company, endpoint, event,
+    failed, history, listener, record,
 };
 use super::replays::{LATER, all_failed, failures, wish, work_off};
 
@@ -31,7 +31,7 @@ async fn repeats(store: &dyn Store, endpoint: &Endpoint) -> Vec<(EventId, Option
 
 async fn disable(store: &dyn Store, endpoint: &Endpoint) {
     let disable = EndpointChange { disabled: Some(Some("off".into())), ..Default::default() };
-    store.change_endpoint(endpoint.company, endpoint.id, &disable, NOW).await.unwrap();
+    store.change_endpoint(endpoint.company, endpoint.id, &disable, &act(NOW)).await.unwrap();
 }
 
 /// The others are found and not made.
@@ -54,7 +54,7 @@ pub async fn listed_deliveries_are_repeated_where_they_can_be(store: &dyn Store)
     late.expires_at = Some(THEN);
     ids.extend(accept_all(store, &late).await.iter().map(|claim| claim.delivery));
     disable(store, &off).await;
-    store.delete_endpoint(company, gone.id, NOW).await.unwrap();
+    store.delete_endpoint(company, gone.id, &act(NOW)).await.unwrap();
     let new = wish(company, Selection::Deliveries(ids.clone()), THEN);
     assert_eq!(work_off(store, &new).await, (8, 2));
     for endpoint in [&open, &off] {
@@ -120,7 +120,7 @@ pub async fn what_was_given_up_on_purpose_stays_so(store: &dyn Store) {
         }
     }
     failures(store, &shop, 1).await;
-    store.delete_endpoint(company, gone.id, NOW).await.unwrap();
+    store.delete_endpoint(company, gone.id, &act(NOW)).await.unwrap();
     let new = wish(company, all_failed(), THEN);
     assert_eq!(work_off(store, &new).await, (4, 1), "what was cancelled is not even looked at");
     assert_eq!(repeats(store, &shop).await.len(), 1);
@@ -152,7 +152,7 @@ pub async fn events_reach_endpoints_that_listen_today(store: &dyn Store) {
         Endpoint { operational, created_at: THEN, ..endpoint(company, &[pattern]) }
     });
     for endpoint in [&newcomer, &elsewhere, &operational] {
-        store.add_endpoint(endpoint).await.unwrap();
+        store.add_endpoint(endpoint, &act(NOW)).await.unwrap();
     }
     assert_eq!(work_off(store, &wish(company, events("order.created"), THEN)).await, (4, 2));
     let first = history(store, &heard).await.pop().unwrap().id();

@@ -12,7 +12,7 @@ use fanfare::store::Store;
 use crate::dice::Dice;
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, admission, assert_sound, claim, company,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, admission, assert_sound, claim, company,
     emit_some, endpoint, event, failed, history, listener, new, plain, record, repeat, under_both,
     under_id, under_key, wanted,
 };
@@ -25,7 +25,7 @@ pub async fn a_deleted_endpoints_deliveries_are_buried_in_slices(store: &dyn Sto
     emit_some(store, company, 5).await;
     let on_the_wire = claim(store, &deleted, 1, NOW).await.claims.remove(0);
     assert_eq!(store.bury(NOW, 10).await.unwrap(), 0);
-    store.delete_endpoint(company, deleted.id, NOW).await.unwrap();
+    store.delete_endpoint(company, deleted.id, &act(NOW)).await.unwrap();
     let later = NOW.plus(SECOND);
     let mut slices = Vec::new();
     for _ in 0..4 {
@@ -163,7 +163,7 @@ pub async fn an_event_expires_with_its_last_delivery(store: &dyn Store) {
     let emit = under_both(&heard, "heard");
     let first = new(store.accept(emit, &admission(true)).await.unwrap()).0.remove(0);
     assert!(record(store, &first, Verdict::Concluded, NOW).await);
-    let second = store.replay(company, first.delivery, NOW).await.unwrap().unwrap();
+    let second = store.replay(company, first.delivery, &act(NOW)).await.unwrap().unwrap();
     let cut = second.id.made_at().plus(LEASE);
     while expire(store, cut, 10).await > 0 {}
     assert!(store.delivery(company, first.delivery).await.unwrap().is_none());
@@ -242,9 +242,9 @@ pub async fn what_is_sealed_is_listed_with_older_secrets_and_that_of_deleted_end
         let (headers, tls) = (Sealed(vec![10, n]), Sealed(vec![20, n]));
         endpoint.headers = (n % 2 == 0).then(|| headers.clone());
         endpoint.tls = (n == 1).then(|| tls.clone());
-        store.add_endpoint(&endpoint).await.unwrap();
+        store.add_endpoint(&endpoint, &act(NOW)).await.unwrap();
         if n % 2 == 0 {
-            store.delete_endpoint(endpoint.company, endpoint.id, NOW).await.unwrap();
+            store.delete_endpoint(endpoint.company, endpoint.id, &act(NOW)).await.unwrap();
         }
         let lane = endpoint.lane();
         expected.push((lane, Purpose::Secret, endpoint.secret));
@@ -286,7 +286,7 @@ pub async fn a_closed_store_answers_nothing(store: &dyn Store) {
     assert!(store.delivery(company, claim.delivery).await.is_err());
     assert!(store.lanes(None, 1).await.is_err());
     assert!(store.ready(1024).await.is_err());
-    assert!(store.add_endpoint(&endpoint).await.is_err());
+    assert!(store.add_endpoint(&endpoint, &act(NOW)).await.is_err());
 }
 
 /// Everything at random; the invariants hold all the way, and every delivery can be accounted for.
@@ -317,11 +317,11 @@ pub async fn a_busy_store_checks_out(store: &dyn Store) {
             8 => {
                 let off = (dice.below(2) == 0).then(|| "off".to_owned());
                 let change = EndpointChange { disabled: Some(off), ..Default::default() };
-                store.change_endpoint(company, endpoint.id, &change, now).await.unwrap();
+                store.change_endpoint(company, endpoint.id, &change, &act(now)).await.unwrap();
             }
             _ => {
                 if let Some(item) = history(store, &endpoint).await.first() {
-                    let replay = store.replay(company, item.id(), now).await.unwrap();
+                    let replay = store.replay(company, item.id(), &act(now)).await.unwrap();
                     *made.entry(endpoint.id).or_default() += u64::from(replay.is_some());
                 }
             }
@@ -331,7 +331,7 @@ pub async fn a_busy_store_checks_out(store: &dyn Store) {
         }
     }
     let gone = endpoints[0].id;
-    store.delete_endpoint(company, gone, NOW).await.unwrap();
+    store.delete_endpoint(company, gone, &act(NOW)).await.unwrap();
     while store.bury(NOW, 7).await.unwrap() > 0 {}
     for endpoint in &endpoints {
         let all = history(store, endpoint).await;

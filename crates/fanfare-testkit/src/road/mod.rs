@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a behaviour that is not kept is a panic")]
 #![allow(clippy::cognitive_complexity, reason = "it counts every assertion and await as a branch")]
 
+mod access_taps;
+mod api_keys;
 mod arrivals;
 mod bench;
 mod deaths;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fanfare::store::Store;
 
+pub use api_keys::*;
 pub use arrivals::*;
 pub use bench::{BREATH, Bench, DELAYS, LEASE, PAYLOAD, START, SWEEP, event, switched, to_url};
 pub use deaths::*;
@@ -130,6 +133,11 @@ macro_rules! road {
             a_conflict_in_a_batch_stores_nothing
             a_key_is_known_longer_than_its_event
 
+            a_key_is_looked_up_once_in_a_while
+            a_revoked_key_ends_at_once
+            a_use_that_cannot_be_noted_fails_no_call
+            revoked_keys_go_with_history_and_the_audit_log_later
+
             a_drained_engine_ends_what_is_in_flight_and_nothing_is_sent_twice
             a_stop_cuts_what_outlasts_its_grace
             what_waits_keeps_its_time_over_a_restart
@@ -204,6 +212,8 @@ mod tests {
     fn every_behaviour_is_run() {
         let listed = include_str!("mod.rs");
         let files = [
+            include_str!("api_keys.rs"),
+            include_str!("api_keys.rs"),
             include_str!("arrivals.rs"),
             include_str!("order.rs"),
             include_str!("retries.rs"),

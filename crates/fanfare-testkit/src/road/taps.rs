@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare::model::{
-    Attempt, Claim, Company, Delivery, DeliveryList, Endpoint, EndpointChange, EndpointList, Event,
-    EventId, History, Journey, Page, Purpose, Record, Registered, Replay, ReplayId, Sealed,
+    Act, Attempt, Claim, Company, Delivery, DeliveryList, Endpoint, EndpointChange, EndpointList,
+    Event, EventId, History, Journey, Page, Purpose, Record, Registered, Replay, ReplayId, Sealed,
 };
 use fanfare::store::{
     Accepted, Admission, Advanced, Claimed, Emit, Ended, Endpoints, Histories, Lane, LaneKey,
     NewReplay, Place, Queue, Recorded, ReplayCount, Replays, Resealed, Result, Slice, Started,
-    Store, Swept, Unfinished, Upkeep, Wanted,
+    Store, Swept, Unfinished, Unsent, Upkeep, Wanted,
 };
 use fanfare::{CompanyId, DeliveryId, EndpointId, Timestamp};
 
@@ -23,12 +23,12 @@ impl Endpoints for Tapped {
         self.call(Call::Read, |store| async move { store.company(id).await }).await
     }
 
-    async fn name_company(&self, id: CompanyId, name: &str, now: Timestamp) -> Result<Company> {
-        self.call(Call::Write, |store| async move { store.name_company(id, name, now).await }).await
+    async fn name_company(&self, id: CompanyId, name: &str, act: &Act) -> Result<Company> {
+        self.call(Call::Write, |store| async move { store.name_company(id, name, act).await }).await
     }
 
-    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
-        self.call(Call::Write, |store| async move { store.add_endpoint(endpoint).await }).await
+    async fn add_endpoint(&self, endpoint: &Endpoint, act: &Act) -> Result<()> {
+        self.call(Call::Write, |store| async move { store.add_endpoint(endpoint, act).await }).await
     }
 
     async fn change_endpoint(
@@ -36,21 +36,16 @@ impl Endpoints for Tapped {
         company: CompanyId,
         id: EndpointId,
         change: &EndpointChange,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Endpoint>> {
         self.call(Call::Write, |store| async move {
-            store.change_endpoint(company, id, change, now).await
+            store.change_endpoint(company, id, change, act).await
         })
         .await
     }
 
-    async fn delete_endpoint(
-        &self,
-        company: CompanyId,
-        id: EndpointId,
-        now: Timestamp,
-    ) -> Result<bool> {
-        self.call(Call::Write, |store| async move { store.delete_endpoint(company, id, now).await })
+    async fn delete_endpoint(&self, company: CompanyId, id: EndpointId, act: &Act) -> Result<bool> {
+        self.call(Call::Write, |store| async move { store.delete_endpoint(company, id, act).await })
             .await
     }
 
@@ -136,14 +131,10 @@ impl Queue for Tapped {
         &self,
         company: CompanyId,
         deliveries: &[(DeliveryId, Option<u64>)],
-        reason: &str,
-        now: Timestamp,
+        unsent: &Unsent,
     ) -> Result<Ended> {
-        self.call(
-            Call::Write,
-            |store| async move { store.end(company, deliveries, reason, now).await },
-        )
-        .await
+        self.call(Call::Write, |store| async move { store.end(company, deliveries, unsent).await })
+            .await
     }
 
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {
@@ -157,13 +148,13 @@ impl Replays for Tapped {
         &self,
         company: CompanyId,
         id: DeliveryId,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Delivery>> {
-        self.call(Call::Write, |store| async move { store.replay(company, id, now).await }).await
+        self.call(Call::Write, |store| async move { store.replay(company, id, act).await }).await
     }
 
-    async fn start_replay(&self, new: &NewReplay) -> Result<Started> {
-        self.call(Call::Write, |store| async move { store.start_replay(new).await }).await
+    async fn start_replay(&self, new: &NewReplay, act: &Act) -> Result<Started> {
+        self.call(Call::Write, |store| async move { store.start_replay(new, act).await }).await
     }
 
     async fn count_replay(&self, new: &NewReplay, most: u32) -> Result<ReplayCount> {
@@ -187,9 +178,9 @@ impl Replays for Tapped {
         &self,
         company: CompanyId,
         id: ReplayId,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Replay>> {
-        self.call(Call::Write, |store| async move { store.cancel_replay(company, id, now).await })
+        self.call(Call::Write, |store| async move { store.cancel_replay(company, id, act).await })
             .await
     }
 

@@ -8,8 +8,10 @@ use crate::engine::finish::finish;
 use crate::engine::{Engine, World, dispatch};
 use crate::error::{Error, Result};
 use crate::model::{
-    Claim, CompanyId, Delivery, DeliveryId, DeliveryState, EndpointId, EventId, History,
+    Act, Action, Claim, CompanyId, Delivery, DeliveryId, DeliveryState, EndpointId, Entry, EventId,
+    History,
 };
+use crate::store::Unsent;
 
 /// Why a cancelled delivery has failed.
 const REASON: &str = "cancelled";
@@ -26,7 +28,8 @@ pub struct Cancelled {
 impl Engine {
     /// Ends those deliveries of an event that still wait.
     pub async fn cancel_event(&self, company: CompanyId, event: EventId) -> Result<Cancelled> {
-        finish(&self.world, Arc::clone(&self.world).cancel_event(company, event)).await
+        let cancel = Arc::clone(&self.world).cancel_event(company, event, self.act());
+        finish(&self.world, cancel).await
     }
 
     /// Ends a delivery that still waits, and returns it as it is now: still waiting when it is being
@@ -37,7 +40,8 @@ impl Engine {
     pub async fn cancel_delivery(&self, company: CompanyId, id: DeliveryId) -> Result<History> {
         let found = self.delivery(company, id).await?;
         refuse_final(&found.delivery)?;
-        finish(&self.world, Arc::clone(&self.world).cancel_delivery(found)).await?;
+        let cancel = Arc::clone(&self.world).cancel_delivery(found, self.act());
+        finish(&self.world, cancel).await?;
         self.delivery(company, id).await
     }
 }
@@ -52,20 +56,27 @@ fn refuse_final(delivery: &Delivery) -> Result<()> {
 }
 
 impl World {
-    async fn cancel_event(self: Arc<Self>, company: CompanyId, id: EventId) -> Result<Cancelled> {
+    async fn cancel_event(
+        self: Arc<Self>,
+        company: CompanyId,
+        id: EventId,
+        act: Act,
+    ) -> Result<Cancelled> {
         let waiting = self.store.waiting_of(company, id).await?;
         let waiting = waiting.ok_or_else(|| Error::not_found("event", id))?;
-        let cancelled = self.cancel(company, &waiting).await?;
+        let entry = act.entry(company, Action::CancelEvent, id.uuid());
+        let cancelled = self.cancel(entry, &waiting).await?;
         Ok(Cancelled { cancelled, in_flight: waiting.len() - cancelled })
     }
 
-    async fn cancel_delivery(self: Arc<Self>, found: History) -> Result<usize> {
+    async fn cancel_delivery(self: Arc<Self>, found: History, act: Act) -> Result<usize> {
         let delivery = found.delivery;
-        self.cancel(delivery.company, &[delivery]).await
+        let entry = act.entry(delivery.company, Action::CancelDelivery, delivery.id.uuid());
+        self.cancel(entry, &[delivery]).await
     }
 
     /// Ends what of this still waits, in the store or in the window of a lane. Returns how many.
-    async fn cancel(self: &Arc<Self>, company: CompanyId, waiting: &[Delivery]) -> Result<usize> {
+    async fn cancel(self: &Arc<Self>, entry: Entry, waiting: &[Delivery]) -> Result<usize> {
         let mut claims = self.withdraw(waiting);
         let fences: HashMap<DeliveryId, u64> =
             claims.iter().map(|claim| (claim.delivery, claim.fence)).collect();
@@ -73,7 +84,9 @@ impl World {
             .iter()
             .map(|delivery| (delivery.id, fences.get(&delivery.id).copied()))
             .collect();
-        let ended = self.store.end(company, &doomed, REASON, self.clock.now()).await;
+        let company = entry.company;
+        let ending = Unsent { reason: REASON.to_owned(), at: entry.at, noted: Some(entry) };
+        let ended = self.store.end(company, &doomed, &ending).await;
         if let Ok(ended) = &ended {
             self.look_into_all(&ended.woken);
             claims.retain(|claim| !ended.deliveries.contains(&claim.delivery));

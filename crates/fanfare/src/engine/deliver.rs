@@ -14,7 +14,7 @@ use crate::model::{
 use crate::policy::lanes::{Change, Consequence, End, Ending, Pass, Turn};
 use crate::policy::retry;
 use crate::send::{self, Request, Sent};
-use crate::store::StoreError;
+use crate::store::{StoreError, Unsent};
 
 /// How much of an answer's body the history keeps.
 const BODY_BYTES_KEPT: usize = 16 * 1024;
@@ -72,7 +72,8 @@ fn judge(world: &World, claim: &Claim, attempt: &Attempt, now: Timestamp) -> Ver
 async fn end_expired(world: &Arc<World>, claim: Claim, expired_at: Timestamp) {
     let (company, reason) = (claim.event.company, expired(claim.attempts, expired_at));
     let doomed = [(claim.delivery, Some(claim.fence))];
-    match world.store.end(company, &doomed, &reason, world.clock.now()).await {
+    let unsent = Unsent::by_rule(&reason, world.clock.now());
+    match world.store.end(company, &doomed, &unsent).await {
         Ok(ended) => {
             world.metrics.failed.inc_by(ended.deliveries.len() as u64);
             world.look_into_all(&ended.woken);

@@ -11,7 +11,7 @@ use crate::engine::{Engine, World};
 use crate::error::{Error, Result};
 use crate::model::filter::Filter;
 use crate::model::{
-    Address, Attempt, Company, CompanyId, DeliveryId, DeliveryList, Disabled, Endpoint,
+    Act, Address, Attempt, Company, CompanyId, DeliveryId, DeliveryList, Disabled, Endpoint,
     EndpointChange, EndpointId, EndpointList, Flow, Health, History, LaneKey, OwnHeaders, OwnTls,
     Page, Shape, Subscription,
 };
@@ -123,7 +123,7 @@ impl Engine {
             created_at: now,
             updated_at: now,
         };
-        let adding = Arc::clone(world).add(endpoint.clone());
+        let adding = Arc::clone(world).add(endpoint.clone(), Act { at: now, ..self.act() });
         finish(world, writing.until_after(adding)).await?;
         Ok(endpoint)
     }
@@ -143,14 +143,18 @@ impl Engine {
         change.events = change.events.map(distinct);
         let writing = world.seal.writing();
         self.check_https_after(company, id, &change).await?;
-        finish(world, writing.until_after(Arc::clone(world).change(company, id, change))).await
+        finish(
+            world,
+            writing.until_after(Arc::clone(world).change((company, id), change, self.act())),
+        )
+        .await
     }
 
     /// Removes an endpoint. What it was still to receive is failed; its history stays until it
     /// expires.
     pub async fn delete_endpoint(&self, company: CompanyId, id: EndpointId) -> Result<()> {
         let found = self.endpoint(company, id).await?;
-        finish(&self.world, Arc::clone(&self.world).delete(found)).await
+        finish(&self.world, Arc::clone(&self.world).delete(found, self.act())).await
     }
 
     /// One endpoint.
@@ -187,7 +191,7 @@ impl Engine {
                 format!("must have at most {COMPANY_NAME_MAX} characters, none of them control");
             return Err(Error::invalid("name", reason));
         }
-        Ok(self.world.store.name_company(id, name, self.world.clock.now()).await?)
+        Ok(self.world.store.name_company(id, name, &self.act()).await?)
     }
 
     /// One delivery.
@@ -219,20 +223,19 @@ impl Engine {
 }
 
 impl World {
-    async fn add(self: Arc<Self>, endpoint: Endpoint) -> Result<()> {
-        self.store.add_endpoint(&endpoint).await?;
+    async fn add(self: Arc<Self>, endpoint: Endpoint, act: Act) -> Result<()> {
+        self.store.add_endpoint(&endpoint, &act).await?;
         self.filters.changed(&endpoint, Some(&endpoint));
         Ok(())
     }
 
     pub(super) async fn change(
         self: Arc<Self>,
-        company: CompanyId,
-        id: EndpointId,
+        (company, id): (CompanyId, EndpointId),
         change: EndpointChange,
+        act: Act,
     ) -> Result<Endpoint> {
-        let now = self.clock.now();
-        let changed = self.store.change_endpoint(company, id, &change, now).await?;
+        let changed = self.store.change_endpoint(company, id, &change, &act).await?;
         let endpoint = changed.ok_or_else(|| Error::not_found("endpoint", id))?;
         self.filters.changed(&endpoint, Some(&endpoint));
         let sent_elsewhere = change.url.is_some() || change.disabled == Some(None);
@@ -246,9 +249,9 @@ impl World {
         Ok(endpoint)
     }
 
-    async fn delete(self: Arc<Self>, found: Endpoint) -> Result<()> {
-        let now = self.clock.now();
-        if !self.store.delete_endpoint(found.company, found.id, now).await? {
+    async fn delete(self: Arc<Self>, found: Endpoint, act: Act) -> Result<()> {
+        let now = act.at;
+        if !self.store.delete_endpoint(found.company, found.id, &act).await? {
             return Err(Error::not_found("endpoint", found.id));
         }
         self.filters.changed(&found, None);

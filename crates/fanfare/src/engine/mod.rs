@@ -1,5 +1,7 @@
 //! The road: emit, schedule, deliver, record; and the engine that drives it.
 
+mod acting;
+mod api_keys;
 mod asked;
 mod cancel;
 mod deliver;
@@ -33,17 +35,20 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
+use crate::model::{Actor, ActorKind};
 use crate::policy::lanes::{Lanes, Limits, Turn};
 use crate::policy::retry::RetryPolicy;
 use crate::seal::Seal;
 use crate::send::{GuardPolicy, Transport};
 use crate::store::Store;
+use api_keys::Presented;
 use filters::Filters;
 use flights::Flights;
 use refusals::Refusals;
 use sealing::Sealing;
 use secrets::Secrets;
 
+pub use api_keys::{ApiKeyText, KEY_NAME_MAX, NewApiKey};
 pub use asked::{
     DELIVER_AT_MAX, DEPTH_MAX, EVENTS_BYTES_MAX, EVENTS_MAX, IDEMPOTENCY_KEY_MAX, NewEvent,
     ORDERING_KEY_CHARS_MAX, check_json, check_ordering_key,
@@ -65,6 +70,8 @@ pub use upkeep::check;
 #[derive(Clone)]
 pub struct Engine {
     world: Arc<World>,
+    /// Who changes things through this handle.
+    actor: Arc<Actor>,
 }
 
 /// What an engine is made of: its three edges and its rules.
@@ -131,6 +138,7 @@ struct World {
     secrets: Secrets,
     filters: Filters,
     flights: Flights,
+    presented: Presented,
     refusals: Refusals,
     /// Whose turn it is. Held for the time of a decision, never across a wait.
     lanes: Mutex<Lanes>,
@@ -193,6 +201,7 @@ impl Engine {
             secrets: Secrets::default(),
             filters: Filters::default(),
             flights: Flights::default(),
+            presented: Presented::default(),
             refusals: Refusals::default(),
             lanes: Mutex::new(Lanes::new(limits)),
             wake: Notify::new(),
@@ -205,7 +214,7 @@ impl Engine {
             tasks: TaskTracker::new(),
             senders: TaskTracker::new(),
         };
-        Engine { world: Arc::new(world) }
+        Engine { world: Arc::new(world), actor: Arc::new(Actor::of(ActorKind::Library)) }
     }
 
     /// Takes up what an earlier process left behind, and delivers from here on, in the background.

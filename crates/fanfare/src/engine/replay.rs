@@ -9,7 +9,7 @@ use crate::engine::finish::finish;
 use crate::engine::{Engine, IDEMPOTENCY_KEY_MAX, World};
 use crate::error::{Error, Result};
 use crate::model::{
-    CompanyId, Delivery, DeliveryId, LaneKey, Replay, ReplayId, Selection, Timestamp,
+    Act, CompanyId, Delivery, DeliveryId, LaneKey, Replay, ReplayId, Selection, Timestamp,
 };
 use crate::store::{self, ReplayCount, Slice, Started, Unfinished};
 
@@ -53,7 +53,7 @@ impl Engine {
     pub async fn replay(&self, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
         let world = &self.world;
         world.refuse_while_draining()?;
-        finish(world, Arc::clone(world).replay(company, id)).await
+        finish(world, Arc::clone(world).replay(company, id, self.act())).await
     }
 
     /// Starts to send many again, in the background. A second call that asks for the same while the
@@ -62,7 +62,7 @@ impl Engine {
         let world = &self.world;
         world.refuse_while_draining()?;
         let new = self.checked(company, new).await?;
-        finish(world, Arc::clone(world).start_replay(new)).await
+        finish(world, Arc::clone(world).start_replay(new, self.act())).await
     }
 
     /// Counts what a replay would send again now, as far as [`REPLAY_COUNT_MAX`].
@@ -89,8 +89,7 @@ impl Engine {
 
     /// Ends a replay of many before it is through. What it made stays.
     pub async fn cancel_replay(&self, company: CompanyId, id: ReplayId) -> Result<Replay> {
-        let now = self.world.clock.now();
-        let cancelled = self.world.store.cancel_replay(company, id, now).await?;
+        let cancelled = self.world.store.cancel_replay(company, id, &self.act()).await?;
         cancelled.ok_or_else(|| Error::not_found("replay", id))
     }
 
@@ -152,8 +151,13 @@ fn check_numbers(new: &NewReplay) -> Result<()> {
 }
 
 impl World {
-    async fn replay(self: Arc<Self>, company: CompanyId, id: DeliveryId) -> Result<Delivery> {
-        let replayed = self.store.replay(company, id, self.clock.now()).await?;
+    async fn replay(
+        self: Arc<Self>,
+        company: CompanyId,
+        id: DeliveryId,
+        act: Act,
+    ) -> Result<Delivery> {
+        let replayed = self.store.replay(company, id, &act).await?;
         let Some(replayed) = replayed else {
             return Err(self.why_not_replayed(company, id).await?);
         };
@@ -173,8 +177,8 @@ impl World {
         })
     }
 
-    async fn start_replay(self: Arc<Self>, new: store::NewReplay) -> Result<Replay> {
-        match self.store.start_replay(&new).await? {
+    async fn start_replay(self: Arc<Self>, new: store::NewReplay, act: Act) -> Result<Replay> {
+        match self.store.start_replay(&new, &act).await? {
             Started::New(replay) => {
                 self.replays.notify_one();
                 Ok(replay)

@@ -10,8 +10,8 @@ use crate::engine::manage::{generate_secret, internal};
 use crate::engine::{Engine, World};
 use crate::error::{Error, Result};
 use crate::model::{
-    CompanyId, Endpoint, EndpointChange, EndpointId, LaneKey, PreviousSecret, Purpose, Sealed,
-    SecretChange, Timestamp,
+    Act, CompanyId, Endpoint, EndpointChange, EndpointId, LaneKey, PreviousSecret, Purpose, Sealed,
+    SecretChange, SecretPart, Timestamp,
 };
 use crate::sign::{Keys, PublicKey, Secret, Signers, SigningKey};
 
@@ -81,7 +81,7 @@ impl Engine {
             return Err(Error::invalid("gracePeriod", reason));
         }
         let writing = self.world.seal.writing();
-        let rotate = Arc::clone(&self.world).rotate(company, id, rotation);
+        let rotate = Arc::clone(&self.world).rotate((company, id), rotation, self.act());
         finish(&self.world, writing.until_after(rotate)).await
     }
 
@@ -126,9 +126,9 @@ impl Engine {
 impl World {
     async fn rotate(
         self: Arc<Self>,
-        company: CompanyId,
-        id: EndpointId,
+        (company, id): (CompanyId, EndpointId),
         rotation: Rotation,
+        act: Act,
     ) -> Result<Endpoint> {
         loop {
             let present = self.store.endpoint(company, id).await?;
@@ -136,7 +136,7 @@ impl World {
             let secrets = self.rotated(&present, &rotation)?;
             let expected = secrets.secret.clone();
             let change = EndpointChange { secrets: Some(secrets), ..EndpointChange::default() };
-            let changed = Arc::clone(&self).change(company, id, change).await?;
+            let changed = Arc::clone(&self).change((company, id), change, act.clone()).await?;
             if changed.secret == expected {
                 return Ok(changed);
             }
@@ -159,6 +159,7 @@ impl World {
             instead_of: present.secret.clone(),
             secret: self.seal_keys(present.company, present.id, &keys)?,
             previous,
+            part: SecretPart::Secret,
         })
     }
 
@@ -187,7 +188,8 @@ impl World {
             (older, _) => older.cloned(),
         };
         let secret = self.seal_keys(company, id, &keys)?;
-        Ok(Some(SecretChange { instead_of: present.secret.clone(), secret, previous }))
+        let (instead_of, part) = (present.secret.clone(), SecretPart::SigningKey);
+        Ok(Some(SecretChange { instead_of, secret, previous, part }))
     }
 
     /// Seals an endpoint's keys.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::engine::{Engine, World};
 use crate::error::Result;
+use crate::model::Timestamp;
 use crate::seal::Seal;
 use crate::store::{self, Place, Store, Swept};
 
@@ -13,6 +14,8 @@ const ROUND: Duration = Duration::from_secs(60);
 const SLICE: u32 = 16;
 /// The pause between two slices.
 const BREATH: Duration = Duration::from_millis(4);
+/// How long the audit log is kept, whatever becomes of history: a year, and time to look into it.
+const AUDIT_RETENTION: Duration = Duration::from_hours(400 * 24);
 /// Secrets read at once by a check.
 const SECRETS: u32 = 500;
 
@@ -59,6 +62,9 @@ struct Round {
     history: Walk,
     /// No finished replay is older than history.
     replays: bool,
+    /// No API key has been of no use for longer than history is kept, and no entry of the audit log
+    /// is older than those are.
+    access: bool,
     payloads: Walk,
 }
 
@@ -89,6 +95,8 @@ impl Round {
         } else if !self.replays {
             let before = now.minus(rules.retention);
             self.replays = store.forget_replays(before, SLICE).await? == 0;
+        } else if !self.access {
+            self.access = forget_access(world, now).await? == 0;
         } else if !self.payloads.done && rules.payload_retention < rules.retention {
             let before = now.minus(rules.payload_retention);
             self.payloads.go_on(store.strip(before, self.payloads.place, SLICE).await?);
@@ -97,6 +105,16 @@ impl Round {
         }
         Ok(true)
     }
+}
+
+/// Forgets a slice of API keys, or else of the audit log. Returns how many.
+async fn forget_access(world: &World, now: Timestamp) -> store::Result<u64> {
+    let before = now.minus(world.rules.retention);
+    let keys = world.store.forget_api_keys(before, SLICE).await?;
+    if keys > 0 {
+        return Ok(keys);
+    }
+    world.store.forget_entries(now.minus(AUDIT_RETENTION), SLICE).await
 }
 
 impl Walk {

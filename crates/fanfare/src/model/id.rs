@@ -75,6 +75,8 @@ id!(EndpointId, "an endpoint");
 id!(EventId, "an event");
 id!(DeliveryId, "a delivery");
 id!(ReplayId, "a replay of many deliveries");
+id!(ApiKeyId, "an API key");
+id!(AuditId, "an entry of the audit log");
 
 /// Milliseconds and counter of the newest id, so that ids of one process never step back, even
 /// when its clock does. One for the process, like the clock itself.

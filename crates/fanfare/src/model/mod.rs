@@ -1,5 +1,7 @@
 //! The nouns. Plain data: no I/O, no clock, no database types.
 
+mod api_key;
+mod audit;
 mod delivery;
 mod endpoint;
 mod event;
@@ -16,6 +18,8 @@ mod replay;
 mod sealed;
 mod time;
 
+pub use api_key::{ApiKey, KeyHash, Scope};
+pub use audit::{Act, Action, Actor, ActorKind, Entry};
 pub use delivery::{
     Answer, Attempt, Claim, Delivery, DeliveryState, Outcome, PARKED_MS, Record, Timing, Verdict,
     expired,
@@ -29,7 +33,7 @@ pub use event_type::{CATALOGUE, EventType, Known, Notice, Subscription};
 pub use flaw::Flaw;
 pub use headers::Headers;
 pub use hearing::{Told, WhyNot};
-pub use id::{CompanyId, DeliveryId, EndpointId, EventId, ReplayId};
+pub use id::{ApiKeyId, AuditId, CompanyId, DeliveryId, EndpointId, EventId, ReplayId};
 pub use own_headers::{
     MASK, OWN_HEADER_NAME_MAX, OWN_HEADER_VALUE_MAX, OWN_HEADERS_BYTES_MAX, OWN_HEADERS_MAX,
     OwnHeaders,
@@ -40,5 +44,5 @@ pub use page::{
     Registered, Window,
 };
 pub use replay::{Replay, Selection};
-pub use sealed::{PreviousSecret, Purpose, Sealed, SecretChange};
+pub use sealed::{PreviousSecret, Purpose, Sealed, SecretChange, SecretPart};
 pub use time::Timestamp;

@@ -45,6 +45,18 @@ pub struct SecretChange {
     pub secret: Sealed,
     /// The one before it, while that signs too.
     pub previous: Option<PreviousSecret>,
+    /// Which part of it is another one.
+    pub part: SecretPart,
+}
+
+/// A part of what an endpoint signs with: all of it is sealed as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecretPart {
+    /// The secret.
+    #[default]
+    Secret,
+    /// The key beside it, which is there or not.
+    SigningKey,
 }
 
 /// A secret that was replaced and signs beside the new one for a while.

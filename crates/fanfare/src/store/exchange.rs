@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::model::filter::{Filter, Subject};
 use crate::model::{
-    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, Event, EventId, Health, LaneKey, Purpose,
-    Sealed, Timestamp,
+    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, Entry, Event, EventId, Health, LaneKey,
+    Purpose, Sealed, Timestamp,
 };
 
 /// An event to accept.
@@ -95,6 +95,24 @@ pub struct Recorded {
     pub woken: Vec<LaneKey>,
     /// The next delivery under the order key, claimed.
     pub next: Option<Claim>,
+}
+
+/// How deliveries end unsent.
+#[derive(Debug, Clone)]
+pub struct Unsent {
+    /// Why they fail.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+    /// What the audit log says of it; `None` for what the engine does by its rules.
+    pub noted: Option<Entry>,
+}
+
+impl Unsent {
+    /// Nobody decided on it.
+    pub fn by_rule(reason: &str, at: Timestamp) -> Self {
+        Unsent { reason: reason.to_owned(), at, noted: None }
+    }
 }
 
 /// What was ended unsent.

@@ -5,6 +5,7 @@
 //! it does not, and when it returns `Ok` it is on disk. No method asks what time it is; the caller
 //! says. An id of another company is not found.
 
+mod access;
 mod birth;
 mod exchange;
 mod known;
@@ -24,19 +25,23 @@ use async_trait::async_trait;
 use crate::metrics::Metrics;
 pub use crate::model::LaneKey;
 use crate::model::{
-    Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
+    Act, Attempt, Claim, Company, CompanyId, Delivery, DeliveryId, DeliveryList, Endpoint,
     EndpointChange, EndpointId, EndpointList, Event, EventId, History, Journey, Page, Purpose,
     Record, Registered, Sealed, Timestamp,
 };
+pub use access::{ApiKeys, Audit};
 pub use exchange::{
     Accepted, Admission, Claimed, Emit, Ended, Judged, Lane, Name, Place, Receipt, Recorded,
-    Resealed, Swept, Wanted,
+    Resealed, Swept, Unsent, Wanted,
 };
 pub use replays::{Advanced, NewReplay, ReplayCount, Replays, Slice, Started, Unfinished};
 
 /// Everything the engine keeps. An internal seam: it may change in any release.
-pub trait Store: Endpoints + Queue + Replays + Histories + Upkeep {}
-impl<T: Endpoints + Queue + Replays + Histories + Upkeep> Store for T {}
+///
+/// A call that takes an [`Act`] writes an entry of the audit log in the same transaction, if it
+/// changed something, and none if it did not.
+pub trait Store: Endpoints + Queue + Replays + Histories + ApiKeys + Audit + Upkeep {}
+impl<T: Endpoints + Queue + Replays + Histories + ApiKeys + Audit + Upkeep> Store for T {}
 
 /// The result of a store call.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -47,11 +52,12 @@ pub trait Endpoints: Send + Sync {
     /// A company that some write has named.
     async fn company(&self, id: CompanyId) -> Result<Option<Company>>;
 
-    /// Names a company, making it when it is new.
-    async fn name_company(&self, id: CompanyId, name: &str, now: Timestamp) -> Result<Company>;
+    /// Names a company, making it when it is new. `updated_at` moves only when its name really
+    /// changed.
+    async fn name_company(&self, id: CompanyId, name: &str, act: &Act) -> Result<Company>;
 
     /// Adds an endpoint, and its company when that is new.
-    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()>;
+    async fn add_endpoint(&self, endpoint: &Endpoint, act: &Act) -> Result<()>;
 
     /// Changes an endpoint and returns it as it is now. `updated_at` moves only when something
     /// really changed. A change that names a secret which has been replaced changes nothing.
@@ -60,17 +66,12 @@ pub trait Endpoints: Send + Sync {
         company: CompanyId,
         id: EndpointId,
         change: &EndpointChange,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Endpoint>>;
 
     /// Removes an endpoint from every list. Its waiting deliveries are failed by
     /// [`Upkeep::bury`]; its history stays until it expires. Returns whether it was there.
-    async fn delete_endpoint(
-        &self,
-        company: CompanyId,
-        id: EndpointId,
-        now: Timestamp,
-    ) -> Result<bool>;
+    async fn delete_endpoint(&self, company: CompanyId, id: EndpointId, act: &Act) -> Result<bool>;
 
     /// One endpoint.
     async fn endpoint(&self, company: CompanyId, id: EndpointId) -> Result<Option<Endpoint>>;
@@ -148,8 +149,10 @@ pub trait Queue: Send + Sync {
     /// applies the verdict and counts the attempt. Returns whether it did. A `Gone` verdict also
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
-    /// under it changes nothing. A delivery that ends lets the next one under its order key go, and a
-    /// store may claim that at once where the record allows it and it is due; a retry does not. One that would be tried again although a newer one that supersedes it waits
+    /// under it changes nothing. That an endpoint is disabled by it is noted in the audit log as the
+    /// engine's own act. A delivery that ends lets the next one under its order key go, and a store
+    /// may claim that at once where the record allows it and it is due; a retry does not. One that
+    /// would be tried again although a newer one that supersedes it waits
     /// fails instead, naming that.
     ///
     /// What is applied also brings along how the endpoint does, unless it is sent elsewhere by now;
@@ -166,14 +169,14 @@ pub trait Queue: Send + Sync {
     async fn waiting_of(&self, company: CompanyId, event: EventId)
     -> Result<Option<Vec<Delivery>>>;
 
-    /// Fails waiting deliveries for this reason: those that nobody has claimed, and those that are
-    /// claimed under the fence named. Each lets the next one under its order key go.
+    /// Fails waiting deliveries: those that nobody has claimed, and those that are claimed under the
+    /// fence named. Each lets the next one under its order key go. What is to be noted is noted if
+    /// one of them has ended by it.
     async fn end(
         &self,
         company: CompanyId,
         deliveries: &[(DeliveryId, Option<u64>)],
-        reason: &str,
-        now: Timestamp,
+        ending: &Unsent,
     ) -> Result<Ended>;
 
     /// The lanes that have waiting deliveries and an endpoint that is enabled, with how that does,

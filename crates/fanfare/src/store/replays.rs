@@ -2,27 +2,27 @@
 
 use async_trait::async_trait;
 
-use crate::model::{CompanyId, Delivery, DeliveryId, Replay, ReplayId, Selection, Timestamp};
+use crate::model::{Act, CompanyId, Delivery, DeliveryId, Replay, ReplayId, Selection, Timestamp};
 use crate::store::{LaneKey, Result};
 
 /// Sending again what was sent before. A repeat is a new delivery of the same event to the same
 /// endpoint: unclaimed, marked by what it repeats and by the replay that made it.
 #[async_trait]
 pub trait Replays: Send + Sync {
-    /// Repeats one delivery, due at `now` and with the same shape. A repeat of it that still waits
+    /// Repeats one delivery, due at once and with the same shape. A repeat of it that still waits
     /// or was made less than ten seconds ago is returned instead, also to two callers at once.
     /// `None` when there is no such delivery, its endpoint is deleted or its payload has expired.
     async fn replay(
         &self,
         company: CompanyId,
         id: DeliveryId,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Delivery>>;
 
     /// Keeps a replay of many, for [`Replays::advance_replay`] to work off. The one that was kept
     /// under the same key is returned instead; without a key, one that asks for the same and was
     /// not cancelled, as long as it runs or if it is less than ten seconds old.
-    async fn start_replay(&self, new: &NewReplay) -> Result<Started>;
+    async fn start_replay(&self, new: &NewReplay, act: &Act) -> Result<Started>;
 
     /// Counts what a replay would find and make now, and writes nothing. Stops soon after `most` are
     /// found or 100,000 rows were looked at.
@@ -45,7 +45,7 @@ pub trait Replays: Send + Sync {
         &self,
         company: CompanyId,
         id: ReplayId,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Replay>>;
 
     /// One replay.

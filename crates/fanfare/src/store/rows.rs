@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::filter::Filter;
-use crate::model::{Answer, Headers, Outcome, Purpose, Subscription};
+use crate::model::{Actor, Answer, Headers, Outcome, Purpose, Subscription};
 
 /// What of an endpoint is sealed, by its column.
 pub(super) const SEALED: &[(&str, Purpose)] = &[
@@ -71,4 +71,23 @@ pub(super) fn read_outcome(
         body: body.unwrap_or_default().into(),
         flaw,
     })
+}
+
+/// Who acted, as JSON.
+pub(super) fn write_actor(actor: &Actor) -> String {
+    // It has no maps and no numbers, so that there is always JSON of it.
+    serde_json::to_string(actor).unwrap_or_default()
+}
+
+pub(super) fn read_actor(text: &str) -> Option<Arc<Actor>> {
+    serde_json::from_str(text).ok().map(Arc::new)
+}
+
+/// Names of fields, separated by spaces.
+pub(super) fn write_fields(fields: &[String]) -> String {
+    fields.join(" ")
+}
+
+pub(super) fn read_fields(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
 }

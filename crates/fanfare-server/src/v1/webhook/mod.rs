@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::access::Authorized;
 use crate::answer::Shown;
 use crate::error::{ApiError, Result};
 
@@ -27,7 +28,8 @@ pub(crate) struct Webhook {
     id: String,
     #[schema(example = "https://example.com/hooks")]
     url: String,
-    /// Signs what is sent (Standard Webhooks). While a rotation is under way, the new one.
+    /// Signs what is sent (Standard Webhooks). While a rotation is under way, the new one. An API
+    /// key of scope `read` is shown `***`.
     #[schema(value_type = String)]
     secret: Shown,
     /// What it listens to: types, everything below a prefix (`order.*`), or everything (`*`).
@@ -122,6 +124,11 @@ pub(crate) struct WebhookList {
 }
 
 impl Webhook {
+    /// The same as this caller may see it.
+    pub(super) fn for_eyes_of(self, access: &Authorized) -> Self {
+        if access.may_see_secrets() { self } else { Webhook { secret: Shown::Masked, ..self } }
+    }
+
     pub(super) fn of(engine: &Engine, endpoint: &Endpoint) -> Result<Self> {
         let signers = engine.signers(endpoint)?;
         let public_key = signers.current.signing.as_ref().map(SigningKey::public);
@@ -132,7 +139,7 @@ impl Webhook {
         Ok(Webhook {
             id: endpoint.id.to_string(),
             url: endpoint.url.to_string(),
-            secret: Shown(signers.current.secret.clone()),
+            secret: Shown::InFull(signers.current.secret.clone()),
             events: endpoint.events.iter().map(|event| event.constant().to_owned()).collect(),
             filter: endpoint.filter.as_deref().map(json).transpose()?,
             is_active: disabled.is_none(),

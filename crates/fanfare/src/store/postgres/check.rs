@@ -143,9 +143,14 @@ const INVARIANTS: &[(&str, &str)] = &[
          where (previous_secret is null) <> (previous_until is null)",
     ),
     (
+        "has a scope that does not exist",
+        "select 'API key ' || id as name from api_keys where scope not in ('emit', 'read', 'admin')",
+    ),
+    (
         "owns something but is not there",
         "select 'company ' || company_id as name
-         from (select company_id from endpoints union select company_id from events) o
+         from (select company_id from endpoints union select company_id from events
+               union select company_id from api_keys union select company_id from audit) o
          where not exists (select from companies c where c.company_id = o.company_id)",
     ),
 ];

@@ -4,7 +4,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::model::{CompanyId, DeliveryId, EndpointId, LaneKey, Timestamp};
+use crate::model::{CompanyId, DeliveryId, EndpointId, Entry, LaneKey, Timestamp};
+use crate::store::postgres::audit;
 use crate::store::postgres::rows::get;
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{Ended, Result};
@@ -90,20 +91,33 @@ impl Doomed {
 
     /// Fails them, and lets the next ones under their order keys go.
     pub(super) async fn end(&self, transaction: Transaction, now: Timestamp) -> Result<Ended> {
+        self.end_and_note(transaction, now, None).await
+    }
+
+    /// The same, and notes it if one of them has ended.
+    pub(super) async fn end_and_note(
+        &self,
+        transaction: Transaction,
+        now: Timestamp,
+        noted: Option<&Entry>,
+    ) -> Result<Ended> {
         let hold = transaction.prepare_cached(HOLD).await?;
         let end = transaction.prepare_cached(END).await?;
         let next = transaction.prepare_cached(LET_NEXT_GO).await?;
         let of_end: [&(dyn ToSql + Sync); 5] =
             [&self.company, &self.id, &self.fence, &self.reason, &now.0];
         let of_next: [&(dyn ToSql + Sync); 3] = [&self.company, &self.id, &now.0];
-        let (_, _, ended, next, ()) = tokio::try_join!(
+        let (_, _, ended, next) = tokio::try_join!(
             biased;
             transaction.batch_execute("begin"),
             transaction.query(&hold, &of_end[..2]),
             transaction.query(&end, &of_end),
             transaction.query(&next, &of_next),
-            transaction.batch_execute("commit"),
         )?;
+        if let Some(entry) = noted.filter(|_| !ended.is_empty()) {
+            audit::note(&transaction, entry).await?;
+        }
+        transaction.batch_execute("commit").await?;
         transaction.ended();
         let ids = ended.iter().map(|row| Ok(DeliveryId::from_uuid(get(row, "id")?)));
         Ok(Ended { deliveries: ids.collect::<Result<_>>()?, woken: woken(&next)? })

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use deadpool_postgres::Object;
 
 use crate::model::{
-    Company, CompanyId, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort, EventId,
-    Order, Page, Registered, Timestamp,
+    Act, Action, Company, CompanyId, Endpoint, EndpointChange, EndpointId, EndpointList,
+    EndpointSort, Entry, EventId, Order, Page, Registered, Timestamp,
 };
 use crate::store::postgres::rows::{self, company_columns, endpoint_columns, get, integer, text};
 use crate::store::postgres::transaction::Transaction;
-use crate::store::postgres::{Postgres, counted};
+use crate::store::postgres::{Postgres, audit, counted};
 use crate::store::rows::write_millis;
 use crate::store::{Endpoints, Result};
 
@@ -19,6 +19,7 @@ const COMPANY: &str =
 const NAME_COMPANY: &str = concat!(
     "insert into companies (company_id, name, created_at, updated_at) values ($1, $2, $3, $3)
     on conflict (company_id) do update set name = excluded.name, updated_at = excluded.updated_at
+    where companies.name <> excluded.name
     returning ",
     company_columns!()
 );
@@ -103,14 +104,34 @@ impl Endpoints for Postgres {
         row.as_ref().map(rows::company).transpose()
     }
 
-    async fn name_company(&self, id: CompanyId, name: &str, now: Timestamp) -> Result<Company> {
-        let client = self.database.writer().await?;
+    async fn name_company(&self, id: CompanyId, name: &str, act: &Act) -> Result<Company> {
+        let client = Transaction::on(self.database.writer().await?);
+        client.batch_execute("begin").await?;
         let statement = client.prepare_cached(NAME_COMPANY).await?;
-        rows::company(&client.query_one(&statement, &[&id.uuid(), &text(name), &now.0]).await?)
+        let row = client.query_opt(&statement, &[&id.uuid(), &text(name), &act.at.0]).await?;
+        let row = match row {
+            Some(row) => {
+                let entry = act.entry(id, Action::NameCompany, id.uuid());
+                let entry = Entry { fields: vec!["name".to_owned()], ..entry };
+                audit::note(&client, &entry).await?;
+                row
+            }
+            None => client.query_one(COMPANY, &[&id.uuid()]).await?,
+        };
+        client.batch_execute("commit").await?;
+        client.ended();
+        rows::company(&row)
     }
 
-    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
-        put(&self.database.writer().await?, endpoint).await
+    async fn add_endpoint(&self, endpoint: &Endpoint, act: &Act) -> Result<()> {
+        let client = Transaction::on(self.database.writer().await?);
+        client.batch_execute("begin").await?;
+        put(&client, endpoint).await?;
+        let entry = act.entry(endpoint.company, Action::RegisterEndpoint, endpoint.id.uuid());
+        audit::note(&client, &entry).await?;
+        client.batch_execute("commit").await?;
+        client.ended();
+        Ok(())
     }
 
     async fn change_endpoint(
@@ -118,7 +139,7 @@ impl Endpoints for Postgres {
         company: CompanyId,
         id: EndpointId,
         change: &EndpointChange,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Endpoint>> {
         let client = Transaction::on(self.database.writer().await?);
         // Held until the end, so that two changes at once are one after the other.
@@ -129,24 +150,32 @@ impl Endpoints for Postgres {
             async { client.query_opt(&one, &[&company.uuid(), &id.uuid()]).await },
         )?;
         let before = row.as_ref().map(rows::endpoint).transpose()?;
-        let after = before.as_ref().map(|endpoint| change.applied_to(endpoint, now));
+        let after = before.as_ref().map(|endpoint| change.applied_to(endpoint, act.at));
         if let Some(endpoint) = after.as_ref().filter(|_| after != before) {
             put(&client, endpoint).await?;
+        }
+        let changed = before.as_ref().zip(after.as_ref());
+        if let Some(entry) = changed.and_then(|(before, after)| act.change(before, after, change)) {
+            audit::note(&client, &entry).await?;
         }
         client.batch_execute("commit").await?;
         client.ended();
         Ok(after)
     }
 
-    async fn delete_endpoint(
-        &self,
-        company: CompanyId,
-        id: EndpointId,
-        now: Timestamp,
-    ) -> Result<bool> {
-        let client = self.database.writer().await?;
-        let statement = client.prepare_cached(DELETE).await?;
-        Ok(client.execute(&statement, &[&company.uuid(), &id.uuid(), &now.0]).await? > 0)
+    async fn delete_endpoint(&self, company: CompanyId, id: EndpointId, act: &Act) -> Result<bool> {
+        let client = Transaction::on(self.database.writer().await?);
+        client.batch_execute("begin").await?;
+        let delete = client.prepare_cached(DELETE).await?;
+        let deleted =
+            client.execute(&delete, &[&company.uuid(), &id.uuid(), &act.at.0]).await? == 1;
+        if deleted {
+            let entry = act.entry(company, Action::DeleteEndpoint, id.uuid());
+            audit::note(&client, &entry).await?;
+        }
+        client.batch_execute("commit").await?;
+        client.ended();
+        Ok(deleted)
     }
 
     async fn endpoint(&self, company: CompanyId, id: EndpointId) -> Result<Option<Endpoint>> {

@@ -1,6 +1,7 @@
 //! What follows from results for endpoints, and who hears of it: behind the results, in the same
 //! transaction.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,14 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use uuid::Uuid;
 
-use crate::model::{Disabled, Health, LaneKey, Record, Timestamp};
+use crate::model::{
+    Act, CompanyId, Disabled, EndpointId, Health, LaneKey, Record, Timestamp, Verdict,
+};
 use crate::store::postgres::accept::{Born, Outcome, bear, look_for_listeners};
+use crate::store::postgres::audit;
 use crate::store::postgres::insert::Rows;
 use crate::store::postgres::record::{self, Keyed};
-use crate::store::postgres::rows::text;
+use crate::store::postgres::rows::{get, text};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{Admission, Emit, Recorded, Result};
 
@@ -31,11 +35,12 @@ const DISABLE: &str = "
     from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[])
         as g (company_id, id, at, reason)
     where e.company_id = g.company_id and e.id = g.id
-      and e.disabled_at is null and e.deleted_at is null";
+      and e.disabled_at is null and e.deleted_at is null
+    returning e.company_id, e.id, e.disabled_at";
 
 /// Does anything follow beyond the delivery?
 pub(super) fn follows(record: &Record) -> bool {
-    record.health.is_some() || record.disabled.is_some() || !record.notices.is_empty()
+    record.health.is_some() || disabled(record).is_some() || !record.notices.is_empty()
 }
 
 /// Applies results of which some have more to follow.
@@ -101,12 +106,20 @@ async fn keep_health(client: &Object, records: impl Iterator<Item = &Record>) ->
     Ok(())
 }
 
+/// What disables the endpoint, if anything does.
+fn disabled(record: &Record) -> Option<Cow<'_, Disabled>> {
+    let gone = || (record.verdict == Verdict::Gone).then(|| Cow::Owned(Disabled::gone(record.at)));
+    record.disabled.as_ref().map(Cow::Borrowed).or_else(gone)
+}
+
+/// Disables endpoints that are enabled, and notes it as the engine's own act.
 async fn disable(client: &Object, records: impl Iterator<Item = &Record>) -> Result<()> {
-    let mut given_up: BTreeMap<Name, &Disabled> = BTreeMap::new();
+    let mut given_up: BTreeMap<Name, Cow<'_, Disabled>> = BTreeMap::new();
     for record in records {
         let endpoint = &record.claim.endpoint;
-        if let Some(disabled) = &record.disabled {
-            given_up.insert((endpoint.company.uuid(), endpoint.id.uuid()), disabled);
+        if let Some(disabled) = disabled(record) {
+            let name = (endpoint.company.uuid(), endpoint.id.uuid());
+            given_up.entry(name).or_insert(disabled);
         }
     }
     if given_up.is_empty() {
@@ -116,7 +129,12 @@ async fn disable(client: &Object, records: impl Iterator<Item = &Record>) -> Res
     let at: Vec<i64> = given_up.values().map(|disabled| disabled.at.0).collect();
     let reasons: Vec<_> = given_up.values().map(|disabled| text(&disabled.reason)).collect();
     let statement = client.prepare_cached(DISABLE).await?;
-    client.execute(&statement, &[&companies, &ids, &at, &reasons]).await?;
+    for row in client.query(&statement, &[&companies, &ids, &at, &reasons]).await? {
+        let company = CompanyId::from_uuid(get(&row, "company_id")?);
+        let lane = LaneKey { company, endpoint: EndpointId::from_uuid(get(&row, "id")?) };
+        let act = Act::of_system(Timestamp(get(&row, "disabled_at")?));
+        audit::note(client, &act.disabling(lane)).await?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! is a statement or two of its own. One process owns the store ([`owner`]).
 
 mod accept;
+mod api_keys;
+mod audit;
 mod batch;
 mod check;
 mod connect;

@@ -21,7 +21,7 @@ use crate::store::postgres::rows::{
 };
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{
-    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Wanted,
+    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Unsent, Wanted,
 };
 
 const RECOVER: &str =
@@ -198,14 +198,15 @@ impl Queue for Postgres {
         &self,
         company: CompanyId,
         deliveries: &[(DeliveryId, Option<u64>)],
-        reason: &str,
-        now: Timestamp,
+        ending: &Unsent,
     ) -> Result<Ended> {
+        let Unsent { reason, at, noted } = ending;
         let mut doomed = Doomed::default();
         for (id, fence) in deliveries {
             doomed.add((company.uuid(), id.uuid()), *fence, rows::text(reason).into_owned());
         }
-        doomed.end(Transaction::on(self.database.writer().await?), now).await
+        let transaction = Transaction::on(self.database.writer().await?);
+        doomed.end_and_note(transaction, *at, noted.as_ref()).await
     }
 
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>> {

@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::metrics::Stopwatch;
-use crate::model::{Disabled, LaneKey, Outcome, Record, Timestamp, Verdict};
+use crate::model::{Disabled, LaneKey, Outcome, Record, Verdict};
 use crate::store::postgres::batch::Job;
 use crate::store::postgres::ending::{LET_NEXT_GO, woken};
 use crate::store::postgres::queue::fence_of;
@@ -27,12 +27,12 @@ const RECORD: &str = "
     with results as materialized (
         select * from unnest(
             $1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::bigint[],
-            $7::text[], $8::bigint[], $9::bool[], $10::int[], $11::bigint[], $12::bigint[],
-            $13::text[], $14::text[], $15::int[], $16::text[], $17::bytea[], $18::text[],
-            $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[],
-            $24::bool[])
-        as r (n, company_id, delivery_id, fence, state, due_at, reason, at, gone, number,
-              started_at, duration_us, url, headers, status, answer_headers, body, flaw,
+            $7::text[], $8::bigint[], $9::int[], $10::bigint[], $11::bigint[],
+            $12::text[], $13::text[], $14::int[], $15::text[], $16::bytea[], $17::text[],
+            $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[],
+            $23::bool[])
+        as r (n, company_id, delivery_id, fence, state, due_at, reason, at, number, started_at,
+              duration_us, url, headers, status, answer_headers, body, flaw,
               queue_us, dns_us, connect_us, tls_us, first_byte_us, probe)
         order by company_id, delivery_id),
     held as (
@@ -42,7 +42,7 @@ const RECORD: &str = "
         from results r
         where d.company_id = r.company_id and d.id = r.delivery_id and d.fence = r.fence
           and d.claimed
-        returning r.n, r.at, r.gone, d.company_id, d.endpoint_id, d.state),
+        returning r.n, d.company_id, d.endpoint_id, d.state),
     history as (
         insert into attempts (company_id, delivery_id, fence, counted, number, started_at,
                               duration_us, url, headers, status, answer_headers, body, flaw,
@@ -55,13 +55,6 @@ const RECORD: &str = "
            or exists (select from deliveries d
                       where d.company_id = r.company_id and d.id = r.delivery_id)
         on conflict do nothing),
-    disabled as (
-        update endpoints e
-        set disabled_at = h.at, disabled_reason = $25, updated_at = h.at
-        from (select company_id, endpoint_id, min(at) as at from held where gone
-              group by company_id, endpoint_id) h
-        where e.company_id = h.company_id and e.id = h.endpoint_id
-          and e.disabled_at is null and e.deleted_at is null),
     tally as (
         insert into counts (company_id, endpoint_id, waiting, concluded, failed)
         select company_id, endpoint_id, -count(*), count(*) filter (where state = 1),
@@ -103,13 +96,8 @@ impl Job for Record {
 pub(super) async fn apply(client: &Object, records: &[Record]) -> Result<Vec<Recorded>> {
     let statement = client.prepare_cached(RECORD).await?;
     let (verdicts, attempts) = (Verdicts::of(records)?, Attempts::of(records)?);
-    let gone = Disabled::gone(Timestamp::default()).reason;
-    let columns: Vec<&(dyn ToSql + Sync)> = verdicts
-        .columns()
-        .into_iter()
-        .chain(attempts.columns())
-        .chain([&gone as &(dyn ToSql + Sync)])
-        .collect();
+    let columns: Vec<&(dyn ToSql + Sync)> =
+        verdicts.columns().into_iter().chain(attempts.columns()).collect();
     let rows = client.query(&statement, &columns).await?;
     let mut recorded = vec![Recorded::default(); records.len()];
     for row in &rows {
@@ -176,7 +164,6 @@ struct Verdicts {
     due_at: Vec<i64>,
     reason: Vec<Option<String>>,
     at: Vec<i64>,
-    gone: Vec<bool>,
 }
 
 impl Verdicts {
@@ -197,15 +184,14 @@ impl Verdicts {
             columns.due_at.push(due_at.0);
             columns.reason.push(reason);
             columns.at.push(record.at.0);
-            columns.gone.push(record.verdict == Verdict::Gone);
         }
         Ok(columns)
     }
 
     /// In the order of [`RECORD`], from the first on.
-    fn columns(&self) -> [&(dyn ToSql + Sync); 9] {
-        let Verdicts { number, company, delivery, fence, state, due_at, reason, at, gone } = self;
-        [number, company, delivery, fence, state, due_at, reason, at, gone]
+    fn columns(&self) -> [&(dyn ToSql + Sync); 8] {
+        let Verdicts { number, company, delivery, fence, state, due_at, reason, at } = self;
+        [number, company, delivery, fence, state, due_at, reason, at]
     }
 }
 

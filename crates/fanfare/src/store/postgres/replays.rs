@@ -7,18 +7,18 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::model::{
-    CompanyId, Delivery, DeliveryId, EndpointId, LaneKey, Replay, ReplayId, Timestamp,
+    Act, Action, CompanyId, Delivery, DeliveryId, EndpointId, LaneKey, Replay, ReplayId, Timestamp,
 };
-use crate::store::postgres::Postgres;
 use crate::store::postgres::repeats::{Additions, Looking};
 use crate::store::postgres::rows::{self, get, integer, replay_columns};
 use crate::store::postgres::transaction::Transaction;
+use crate::store::postgres::{Postgres, audit};
 use crate::store::repeats::{
     Candidate, Job, LOOKED_MAX, Look, Pacer, Place, digest, lately, write_selection,
 };
 use crate::store::{Advanced, NewReplay, ReplayCount, Replays, Result, Slice, Started, Unfinished};
 
-const MAKE_COMPANY: &str = "
+pub(super) const MAKE_COMPANY: &str = "
     insert into companies (company_id, name, created_at, updated_at) values ($1, '', $2, $2)
     on conflict do nothing";
 
@@ -90,20 +90,24 @@ impl Replays for Postgres {
         &self,
         company: CompanyId,
         id: DeliveryId,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Delivery>> {
         let transaction = Transaction::on(self.database.writer().await?);
         transaction.batch_execute("begin").await?;
-        let again = replay(&transaction, company, id, now).await?;
+        let again = replay(&transaction, company, id, act).await?;
         transaction.batch_execute("commit").await?;
         transaction.ended();
         Ok(again)
     }
 
-    async fn start_replay(&self, new: &NewReplay) -> Result<Started> {
+    async fn start_replay(&self, new: &NewReplay, act: &Act) -> Result<Started> {
         let transaction = Transaction::on(self.database.writer().await?);
         transaction.batch_execute("begin").await?;
         let started = start(&transaction, new).await?;
+        if let Started::New(_) = &started {
+            let entry = act.entry(new.company, Action::StartReplay, new.id.uuid());
+            audit::note(&transaction, &entry).await?;
+        }
         transaction.batch_execute("commit").await?;
         transaction.ended();
         Ok(started)
@@ -138,11 +142,18 @@ impl Replays for Postgres {
         &self,
         company: CompanyId,
         id: ReplayId,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Replay>> {
-        let client = self.database.writer().await?;
-        let cancel = client.prepare_cached(CANCEL).await?;
-        client.execute(&cancel, &[&company.uuid(), &id.uuid(), &now.0]).await?;
+        let transaction = Transaction::on(self.database.writer().await?);
+        transaction.batch_execute("begin").await?;
+        let cancel = transaction.prepare_cached(CANCEL).await?;
+        let name = (company.uuid(), id.uuid());
+        if transaction.execute(&cancel, &[&name.0, &name.1, &act.at.0]).await? == 1 {
+            let entry = act.entry(company, Action::CancelReplay, id.uuid());
+            audit::note(&transaction, &entry).await?;
+        }
+        transaction.batch_execute("commit").await?;
+        transaction.ended();
         self.found_replay(company, id).await
     }
 
@@ -191,8 +202,9 @@ async fn replay(
     transaction: &Transaction,
     company: CompanyId,
     id: DeliveryId,
-    now: Timestamp,
+    act: &Act,
 ) -> Result<Option<Delivery>> {
+    let now = act.at;
     let looking = Looking { transaction, company, now, locks: true };
     let candidates = looking.candidates(&[id]).await?;
     let there =
@@ -204,6 +216,8 @@ async fn replay(
     let mut addition = Additions::default();
     addition.push(&old.repeat, now, now);
     let made = addition.add(transaction, (company, None), now).await?;
+    let entry = act.entry(company, Action::ReplayDelivery, id.uuid());
+    audit::note(transaction, &entry).await?;
     made.first().map(rows::delivery).transpose()
 }
 

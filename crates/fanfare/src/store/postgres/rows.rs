@@ -251,7 +251,7 @@ pub(super) fn sequence(row: &Row) -> Result<u64> {
     u64::try_from(sequence).map_err(|_| corrupt("sequence"))
 }
 
-fn optional_time(row: &Row, column: &str) -> Result<Option<Timestamp>> {
+pub(super) fn optional_time(row: &Row, column: &str) -> Result<Option<Timestamp>> {
     let at: Option<i64> = get(row, column)?;
     Ok(at.map(Timestamp))
 }

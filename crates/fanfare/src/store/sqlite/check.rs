@@ -123,11 +123,20 @@ const NEVER: &[(&str, &str)] = &[
                 and e.order_key = d.order_key and e.state = 0 and e.sequence < d.sequence)",
     ),
     (
+        "an API key whose scope does not exist",
+        "
+        select id from api_keys where scope not in ('emit', 'read', 'admin')",
+    ),
+    (
         "something of a company that does not exist",
         "
         select id from endpoints where company_id not in (select company_id from companies)
         union all
-        select id from events where company_id not in (select company_id from companies)",
+        select id from events where company_id not in (select company_id from companies)
+        union all
+        select id from api_keys where company_id not in (select company_id from companies)
+        union all
+        select id from audit where company_id not in (select company_id from companies)",
     ),
     (
         "an endpoint whose counts do not agree with its deliveries",

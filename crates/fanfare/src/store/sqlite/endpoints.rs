@@ -5,12 +5,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use crate::model::{
-    Company, CompanyId, Disabled, Endpoint, EndpointChange, EndpointId, EndpointList, EndpointSort,
-    EventId, LaneKey, Order, Page, Registered, Timestamp,
+    Act, Action, Company, CompanyId, Disabled, Endpoint, EndpointChange, EndpointId, EndpointList,
+    EndpointSort, Entry, EventId, LaneKey, Order, Page, Registered, Timestamp,
 };
 use crate::store::rows::{write_millis, write_subscriptions};
 use crate::store::sqlite::rows::{self, ENDPOINT};
-use crate::store::sqlite::{Sqlite, Tx};
+use crate::store::sqlite::{Sqlite, Tx, audit};
 use crate::store::{Endpoints, Result};
 
 const MAKE_COMPANY: &str = "
@@ -61,22 +61,28 @@ impl Endpoints for Sqlite {
         self.read(move |db| found_company(db, id)).await
     }
 
-    async fn name_company(&self, id: CompanyId, name: &str, now: Timestamp) -> Result<Company> {
+    async fn name_company(&self, id: CompanyId, name: &str, act: &Act) -> Result<Company> {
         let name = name.to_owned();
+        let entry = act.entry(id, Action::NameCompany, id.uuid());
+        let entry = Entry { fields: vec!["name".to_owned()], ..entry };
         self.write(move |tx| {
-            make_company(tx, id, now)?;
-            tx.execute(NAME_COMPANY, params![id.uuid(), name, now.0])?;
+            let made = make_company(tx, id, entry.at)?;
+            let named = tx.execute(NAME_COMPANY, params![id.uuid(), name, entry.at.0])? == 1;
+            if made || named {
+                audit::note(tx, &entry)?;
+            }
             found_company(tx, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
         })
         .await
     }
 
-    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<()> {
+    async fn add_endpoint(&self, endpoint: &Endpoint, act: &Act) -> Result<()> {
+        let entry = act.entry(endpoint.company, Action::RegisterEndpoint, endpoint.id.uuid());
         let endpoint = endpoint.clone();
         self.write(move |tx| {
             make_company(tx, endpoint.company, endpoint.created_at)?;
             put(tx, &endpoint)?;
-            Ok(())
+            audit::note(tx, &entry)
         })
         .await
     }
@@ -86,29 +92,32 @@ impl Endpoints for Sqlite {
         company: CompanyId,
         id: EndpointId,
         change: &EndpointChange,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Endpoint>> {
-        let change = change.clone();
+        let (change, act) = (change.clone(), act.clone());
         self.write(move |tx| {
             let Some(before) = found_endpoint(tx, company, id)? else { return Ok(None) };
-            let after = change.applied_to(&before, now);
+            let after = change.applied_to(&before, act.at);
             if after != before {
                 put(tx, &after)?;
+            }
+            if let Some(entry) = act.change(&before, &after, &change) {
+                audit::note(tx, &entry)?;
             }
             Ok(Some(after))
         })
         .await
     }
 
-    async fn delete_endpoint(
-        &self,
-        company: CompanyId,
-        id: EndpointId,
-        now: Timestamp,
-    ) -> Result<bool> {
+    async fn delete_endpoint(&self, company: CompanyId, id: EndpointId, act: &Act) -> Result<bool> {
+        let entry = act.entry(company, Action::DeleteEndpoint, id.uuid());
         self.write(move |tx| {
             tx.forget_listeners(company);
-            Ok(tx.execute(DELETE, params![company.uuid(), id.uuid(), now.0])? == 1)
+            let deleted = tx.execute(DELETE, params![company.uuid(), id.uuid(), entry.at.0])? == 1;
+            if deleted {
+                audit::note(tx, &entry)?;
+            }
+            Ok(deleted)
         })
         .await
     }
@@ -187,9 +196,13 @@ impl Endpoints for Sqlite {
     }
 }
 
-pub(super) fn make_company(tx: &Connection, id: CompanyId, now: Timestamp) -> rusqlite::Result<()> {
-    tx.prepare_cached(MAKE_COMPANY)?.execute(params![id.uuid(), now.0])?;
-    Ok(())
+/// Returns whether the company is new.
+pub(super) fn make_company(
+    tx: &Connection,
+    id: CompanyId,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
+    Ok(tx.prepare_cached(MAKE_COMPANY)?.execute(params![id.uuid(), now.0])? == 1)
 }
 
 fn found_company(db: &Connection, id: CompanyId) -> rusqlite::Result<Option<Company>> {
@@ -247,11 +260,13 @@ fn unheard(
     Ok(Page { items: items.collect::<rusqlite::Result<_>>()?, total })
 }
 
-/// Disables an endpoint that is enabled.
+/// Disables an endpoint that is enabled, and notes it as the engine's own act.
 pub(super) fn disable(tx: &mut Tx<'_>, lane: LaneKey, disabled: &Disabled) -> rusqlite::Result<()> {
     tx.forget_listeners(lane.company);
     let (company, id) = (lane.company.uuid(), lane.endpoint.uuid());
-    tx.execute(DISABLE, params![company, id, disabled.at.0, disabled.reason])?;
+    if tx.execute(DISABLE, params![company, id, disabled.at.0, disabled.reason])? == 1 {
+        audit::note(tx, &Act::of_system(disabled.at).disabling(lane))?;
+    }
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 //! connections of their own and see the last commit.
 
 mod accept;
+mod api_keys;
+mod audit;
 mod check;
 mod checkpoint;
 mod ending;

@@ -15,9 +15,9 @@ use crate::store::sqlite::accept::accept;
 use crate::store::sqlite::ending::{Doomed, Held, end};
 use crate::store::sqlite::endpoints::found_endpoint;
 use crate::store::sqlite::rows::{self, DELIVERY, EVENT};
-use crate::store::sqlite::{Sqlite, Tx, record};
+use crate::store::sqlite::{Sqlite, Tx, audit, record};
 use crate::store::{
-    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Wanted,
+    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Unsent, Wanted,
 };
 
 /// Events that one call may bring without being kept apart from the calls of others.
@@ -137,16 +137,18 @@ impl Queue for Sqlite {
         &self,
         company: CompanyId,
         deliveries: &[(DeliveryId, Option<u64>)],
-        reason: &str,
-        now: Timestamp,
+        ending: &Unsent,
     ) -> Result<Ended> {
-        let (deliveries, reason) = (deliveries.to_vec(), reason.to_owned());
+        let (deliveries, ending) = (deliveries.to_vec(), ending.clone());
         self.write(move |tx| {
             let mut ended = Ended::default();
             for (id, fence) in &deliveries {
                 let held = fence.map_or(Held::Unclaimed, Held::Under);
-                end(tx, &Doomed { company, id: *id, held, reason: reason.clone() }, now)?
-                    .add_to(&mut ended);
+                let doomed = Doomed { company, id: *id, held, reason: ending.reason.clone() };
+                end(tx, &doomed, ending.at)?.add_to(&mut ended);
+            }
+            if let Some(entry) = ending.noted.as_ref().filter(|_| !ended.deliveries.is_empty()) {
+                audit::note(tx, entry)?;
             }
             Ok(ended)
         })

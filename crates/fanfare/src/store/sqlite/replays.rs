@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use uuid::Uuid;
 
 use crate::model::{
-    CompanyId, Delivery, DeliveryId, EndpointId, LaneKey, Replay, ReplayId, Timestamp,
+    Act, Action, CompanyId, Delivery, DeliveryId, EndpointId, LaneKey, Replay, ReplayId, Timestamp,
 };
 use crate::store::repeats::{
     Job, LOOKED_MAX, Look, Pacer, Place, Repeat, digest, lately, write_selection,
@@ -16,7 +16,7 @@ use crate::store::sqlite::endpoints::make_company;
 use crate::store::sqlite::queue::found_delivery;
 use crate::store::sqlite::repeats::{Addition, add, candidate, latest, look};
 use crate::store::sqlite::rows::{self, REPLAY};
-use crate::store::sqlite::{Sqlite, Tx};
+use crate::store::sqlite::{Sqlite, Tx, audit};
 use crate::store::{Advanced, NewReplay, ReplayCount, Replays, Result, Slice, Started, Unfinished};
 
 const KEEP: &str = "
@@ -60,8 +60,9 @@ impl Replays for Sqlite {
         &self,
         company: CompanyId,
         id: DeliveryId,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Delivery>> {
+        let (now, entry) = (act.at, act.entry(company, Action::ReplayDelivery, id.uuid()));
         self.write(move |tx| {
             let Some(old) = candidate(tx, company, id, now)? else { return Ok(None) };
             if !old.payload_there || !old.endpoint_there {
@@ -71,7 +72,9 @@ impl Replays for Sqlite {
                 Some(again) => again,
                 None => {
                     let addition = Addition { repeat: &old.repeat, due_at: now, replay: None };
-                    add(tx, company, &addition, now)?
+                    let again = add(tx, company, &addition, now)?;
+                    audit::note(tx, &entry)?;
+                    again
                 }
             };
             found_delivery(tx, company, again)
@@ -79,9 +82,17 @@ impl Replays for Sqlite {
         .await
     }
 
-    async fn start_replay(&self, new: &NewReplay) -> Result<Started> {
+    async fn start_replay(&self, new: &NewReplay, act: &Act) -> Result<Started> {
+        let entry = act.entry(new.company, Action::StartReplay, new.id.uuid());
         let new = new.clone();
-        self.write(move |tx| start(tx, &new)).await
+        self.write(move |tx| {
+            let started = start(tx, &new)?;
+            if let Started::New(_) = &started {
+                audit::note(tx, &entry)?;
+            }
+            Ok(started)
+        })
+        .await
     }
 
     async fn count_replay(&self, new: &NewReplay, most: u32) -> Result<ReplayCount> {
@@ -106,10 +117,14 @@ impl Replays for Sqlite {
         &self,
         company: CompanyId,
         id: ReplayId,
-        now: Timestamp,
+        act: &Act,
     ) -> Result<Option<Replay>> {
+        let entry = act.entry(company, Action::CancelReplay, id.uuid());
         self.write(move |tx| {
-            tx.prepare_cached(CANCEL)?.execute(params![company.uuid(), id.uuid(), now.0])?;
+            let name = (company.uuid(), id.uuid());
+            if tx.prepare_cached(CANCEL)?.execute(params![name.0, name.1, entry.at.0])? == 1 {
+                audit::note(tx, &entry)?;
+            }
             found(tx, company, id)
         })
         .await

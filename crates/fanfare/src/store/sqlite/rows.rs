@@ -26,7 +26,7 @@ fn optional_micros(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Dura
 }
 
 /// A stored value that does not parse.
-fn damaged(what: &'static str) -> rusqlite::Error {
+pub(super) fn damaged(what: &'static str) -> rusqlite::Error {
     rusqlite::Error::InvalidParameterName(format!("a stored {what} does not parse"))
 }
 
