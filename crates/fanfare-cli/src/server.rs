@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanfare::clock::{Clock, SystemClock};
 use fanfare::{Engine, Options};
 use fanfare_server::auth::{Auth, AuthSettings};
-use fanfare_server::{App, router, serve};
+use fanfare_server::{App, Doors, Rate, router, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,10 @@ pub(crate) struct Plan {
     pub auth: AuthSettings,
     /// Base of the links in answers.
     pub public_url: Option<Url>,
+    /// What connections and requests are held to.
+    pub doors: Doors,
+    /// Requests of one company.
+    pub company_rate: Option<Rate>,
     /// How long a stop waits for attempts in flight.
     pub grace: Duration,
 }
@@ -74,7 +78,8 @@ impl Server {
         let stop_http = CancellationToken::new();
         tokio::spawn(Arc::clone(&auth).run(stop_http.clone()));
         let app = App::new(engine.clone(), auth, plan.public_url);
-        let http = tokio::spawn(serve(plan.listener, router(app), stop_http.clone()));
+        let router = router(app.with_company_rate(plan.company_rate));
+        let http = tokio::spawn(serve(plan.listener, router, plan.doors, stop_http.clone()));
         Ok(Server { engine, address, grace: plan.grace, http, stop_http })
     }
 

@@ -14,6 +14,7 @@ use fanfare::engine::Rules;
 use fanfare::keys::Key;
 use fanfare::policy::retry::RetryPolicy;
 use fanfare::send::GuardPolicy;
+use fanfare_server::Rate;
 use fanfare_server::auth::JwksSource;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
@@ -54,6 +55,12 @@ pub(crate) struct Settings {
     pub public_url: Option<Url>,
     /// What deliveries may reach.
     pub guard: GuardPolicy,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// Requests a second of one address.
+    pub address_rate: Option<Rate>,
+    /// Requests a second of one company.
+    pub company_rate: Option<Rate>,
     /// The engine's numbers.
     pub rules: Rules,
     /// How long a stop waits for attempts in flight.
@@ -99,6 +106,9 @@ impl Settings {
             encryption_key_previous: values.optional("encryption_key_previous", value::key)?,
             public_url: values.optional("public_url", value::base_url)?,
             guard,
+            max_connections: values.required("max_connections", value::connections)?,
+            address_rate: values.optional("rate_limit_address", str::parse)?,
+            company_rate: values.optional("rate_limit_company", str::parse)?,
             rules: Rules {
                 retry: RetryPolicy { delays: values.required("retry_schedule", value::durations)? },
                 request_timeout,

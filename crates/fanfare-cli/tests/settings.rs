@@ -1,6 +1,8 @@
 //! Settings as they reach the command: by flag, environment and file, and what is refused.
 
+use fanfare_testkit::client::Client;
 use fanfare_testkit::process::{Ended, Fanfare};
+use hyper::Method;
 
 fn fanfare(dir: &tempfile::TempDir) -> Fanfare {
     Fanfare::new(env!("CARGO_BIN_EXE_fanfare"), dir.path())
@@ -69,6 +71,31 @@ async fn flags_come_before_the_environment_and_the_environment_before_the_file()
     assert!(dir.path().join("by-flag/fanfare.db").exists());
     server.process.kill().await;
     assert!(!dir.path().join("by-file").exists());
+}
+
+#[tokio::test]
+async fn limits_that_are_set_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let fanfare = fanfare(&dir);
+    let settings = ["--rate-limit-company=1:3", "--max-connections=1"];
+    let server = fanfare.env("FANFARE_RATE_LIMIT_ADDRESS", "1:9").serve(&settings).await;
+    let shop = Fanfare::new(env!("CARGO_BIN_EXE_fanfare"), dir.path()).shop().await;
+    let mut first = Client::connect(server.address, &shop.token).await.unwrap();
+    let path = format!("/v1/companies/{}/endpoints", shop.company);
+    let mut codes = Vec::new();
+    for _ in 0..40 {
+        let (status, answer) = first.send(Method::GET, &path, "").await.unwrap();
+        assert!([200, 429].contains(&status), "{answer}");
+        codes.push((status, answer["message"].as_str().unwrap_or_default().to_owned()));
+    }
+    assert_eq!(codes[0].0, 200);
+    for who in ["this company", "this address"] {
+        assert!(codes.iter().any(|(_, message)| message.contains(who)), "{codes:?}");
+    }
+    let mut second = Client::connect(server.address, &shop.token).await.unwrap();
+    assert_eq!(second.send(Method::GET, "/healthz", "").await.unwrap().0, 200);
+    assert!(first.send(Method::GET, "/healthz", "").await.is_err(), "there is place for one");
+    server.process.kill().await;
 }
 
 #[tokio::test]

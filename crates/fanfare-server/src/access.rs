@@ -20,7 +20,8 @@ const COMPANY: &str = "companyId";
 /// A caller who may act for the company in the path.
 ///
 /// The order of refusals: 401 for who calls, 400 for a company's id that is none, 403 for a company
-/// out of reach or a key whose scope is not enough, 400 for other ids; whatever else the request holds comes after.
+/// out of reach or a key whose scope is not enough, 429 for one that asks too often, 400 for other
+/// ids; whatever else the request holds comes after.
 #[derive(Debug)]
 pub(crate) struct Authorized {
     /// The company in the path.
@@ -92,6 +93,7 @@ impl FromRequestParts<App> for Authorized {
             return Err(ApiError::insufficient_scope(needed));
         }
         let address = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        app.admit(company)?;
         let ids = params.iter().map(|(name, text)| Ok((name.to_owned(), read_id(name, text)?)));
         Ok(Authorized { company, ids: ids.collect::<Result<_>>()?, caller, address })
     }

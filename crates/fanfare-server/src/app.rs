@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{delete, get, patch, post};
 use fanfare::Engine;
+use fanfare::model::CompanyId;
 use url::Url;
 
 use crate::auth::Auth;
 use crate::error::ApiError;
+use crate::rate::{Limiter, Rate};
 use crate::seen::{self, Scrape};
 use crate::{docs, v1, w3block};
 
@@ -19,6 +21,7 @@ pub struct App {
     auth: Arc<Auth>,
     public_url: Option<Arc<str>>,
     scrape: Arc<Scrape>,
+    companies: Option<Arc<Limiter<CompanyId>>>,
 }
 
 impl App {
@@ -27,7 +30,22 @@ impl App {
     pub fn new(engine: Engine, auth: Arc<Auth>, public_url: Option<Url>) -> App {
         let scrape = Arc::new(Scrape::new(&engine));
         let public_url = public_url.map(|url| Arc::from(url.as_str().trim_end_matches('/')));
-        App { engine, auth, public_url, scrape }
+        App { engine, auth, public_url, scrape, companies: None }
+    }
+
+    /// The same, with so many requests for each company (`FANFARE_RATE_LIMIT_COMPANY`). Only those
+    /// count that may be made for it: nobody can use up another one's.
+    #[must_use]
+    pub fn with_company_rate(self, rate: Option<Rate>) -> App {
+        let limiter = |rate| Arc::new(Limiter::new(rate, Arc::clone(self.engine.clock())));
+        App { companies: rate.map(limiter), ..self }
+    }
+
+    /// Whether a request for this company may come in now.
+    pub(crate) fn admit(&self, company: CompanyId) -> Result<(), ApiError> {
+        let Some(companies) = &self.companies else { return Ok(()) };
+        let taken = companies.take(company);
+        taken.map_err(|secs| ApiError::rate_limited("this company", secs))
     }
 
     pub(crate) fn engine(&self) -> &Engine {

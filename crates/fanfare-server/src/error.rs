@@ -1,7 +1,9 @@
 //! The only place that knows status codes of errors and their shape (contract, section 2).
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use fanfare::model::Scope;
@@ -63,6 +65,13 @@ impl ApiError {
 
     fn later(code: &'static str, message: String, secs: u32) -> Self {
         let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+        ApiError { retry_after_secs: Some(secs), ..error }
+    }
+
+    /// `who` has asked more often than is allowed, and may ask again after so many seconds.
+    pub(crate) fn rate_limited(who: &str, secs: u32) -> Self {
+        let message = format!("too many requests of {who}; try again in {secs} s");
+        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
         ApiError { retry_after_secs: Some(secs), ..error }
     }
 
@@ -236,6 +245,7 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(secs) = retry_after_secs {
             headers.insert(RETRY_AFTER, HeaderValue::from(secs));
         }

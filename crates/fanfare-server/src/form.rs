@@ -23,8 +23,12 @@ use crate::error::{ApiError, Result};
 
 /// The largest body of anything but an event.
 const FORM_BYTES_MAX: usize = 64 * 1024;
-/// How long a body may take to arrive.
+/// How long a body may take to arrive, where the connection says nothing else.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the body of a request may take to arrive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyTimeout(pub(crate) Duration);
 
 /// How much of a body that is too long is still read, and for how long.
 const DRAIN_BYTES_MAX: usize = 8 << 20;
@@ -41,8 +45,9 @@ pub(crate) async fn read_body(request: Request, bytes_max: usize) -> Result<Byte
         }
         return Err(ApiError::body_too_large(bytes_max));
     }
+    let timeout = request.extensions().get().map_or(BODY_TIMEOUT, |BodyTimeout(timeout)| *timeout);
     let body = Limited::<Body>::new(request.into_body(), bytes_max);
-    match tokio::time::timeout(BODY_TIMEOUT, body.collect()).await {
+    match tokio::time::timeout(timeout, body.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(ApiError::body_too_large(bytes_max))

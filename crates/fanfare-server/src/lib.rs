@@ -11,7 +11,10 @@ mod caller;
 mod docs;
 mod error;
 mod form;
+#[doc(hidden)]
+pub mod fuzz;
 mod openapi;
+mod rate;
 mod seen;
 mod serve;
 mod standing;
@@ -20,4 +23,5 @@ mod w3block;
 
 pub use app::{App, router};
 pub use openapi::openapi;
-pub use serve::serve;
+pub use rate::Rate;
+pub use serve::{Doors, serve};

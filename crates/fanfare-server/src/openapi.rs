@@ -177,6 +177,7 @@ fn complete(path: &str, operation: &mut Operation) {
             those.into_iter().any(is)
         }
         410 => is("replayDelivery"),
+        429 => !["health", "ready", "metrics"].into_iter().any(is),
         _ => with_token || is("ready") || is("listWebhookKeys"),
     };
     let w3block = operation.tags.iter().flatten().any(|tag| tag == W3BLOCK);
@@ -197,7 +198,7 @@ fn complete(path: &str, operation: &mut Operation) {
 }
 
 /// What may be refused, and why.
-const REFUSALS: [(u16, &str); 9] = [
+const REFUSALS: [(u16, &str); 10] = [
     (400, "Something in the request can never work; `message` names it."),
     (
         401,
@@ -213,6 +214,7 @@ const REFUSALS: [(u16, &str); 9] = [
     (409, "The id or the Idempotency-Key was used before for something else."),
     (410, "The event's payload has expired, so it cannot be sent again."),
     (413, "The body is too large."),
+    (429, "Too many requests for this company or of this address, where limits are set."),
     (
         503,
         "Not now: shutting down (`draining`), the disk is full (`disk_full`) or the database is \
@@ -234,7 +236,7 @@ fn refusal(status: u16, description: &str) -> Response {
     let error = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Error"))));
     let response =
         ResponseBuilder::new().description(description).content("application/json", error);
-    if status != 503 {
+    if ![429, 503].contains(&status) {
         return response.build();
     }
     let secs = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use axum::response::IntoResponse;
 use fanfare::Engine;
 use prometheus_client::encoding::text::encode;
@@ -73,12 +73,17 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Json<Health>> {
         content_type = "application/openmetrics-text")))]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse> {
     let text = app.scrape().text(app.engine())?;
-    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
+    Ok((typed("application/openmetrics-text; version=1.0.0; charset=utf-8"), text))
 }
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = openapi::OPERATION,
     responses((status = 200, description = "The OpenAPI document.", body = Object)))]
 pub(crate) async fn document() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], openapi::text())
+    (typed("application/json"), openapi::text())
+}
+
+/// Headers that say what a text is, and that it is nothing else.
+fn typed(content_type: &'static str) -> [(HeaderName, &'static str); 2] {
+    [(CONTENT_TYPE, content_type), (X_CONTENT_TYPE_OPTIONS, "nosniff")]
 }

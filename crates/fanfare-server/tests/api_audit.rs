@@ -9,7 +9,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fanfare::engine::NewEndpoint;
-use fanfare_server::serve;
+use fanfare_server::{Doors, serve};
 use serde_json::{Value, json};
 use support::{Bench, COMPANY, NOW, OTHER, SECRET, answered, assert_is_time, text, v1, w3block};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -210,7 +210,8 @@ async fn the_address_is_that_of_the_connection_whatever_headers_say() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, bench.router.clone(), stop.clone()));
+    let server =
+        tokio::spawn(serve(listener, bench.router.clone(), Doors::default(), stop.clone()));
     let body = r#"{"name":"Tea"}"#;
     let mut connection = TcpStream::connect(address).await.unwrap();
     let head = format!(

@@ -9,7 +9,6 @@
     reason = "what goes wrong in a test's own hands ends the test"
 )]
 
-#[expect(dead_code, reason = "the tests of the transport need more of it")]
 mod receiver;
 
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use fanfare::model::{CATALOGUE, CompanyId, EventId};
 use fanfare::send::GuardPolicy;
 use fanfare::sign::Secret;
 use fanfare::{Engine, Options};
+use fanfare_server::Doors;
 use fanfare_server::auth::{AuthSettings, Grant};
 use hyper::StatusCode;
 use tokio::net::TcpListener;
@@ -107,6 +108,8 @@ async fn plan(dir: &std::path::Path, receiver: &Receiver, keys: Keys) -> Result<
         },
         auth: AuthSettings { secret: keys.jwt.bytes(), jwks: None, issuer: None, audience: None },
         public_url: None,
+        doors: Doors::default(),
+        company_rate: None,
     })
 }
 

@@ -6,6 +6,7 @@ use clap::{ArgMatches, Command};
 use fanfare::Options;
 use fanfare::clock::{Clock, SystemClock};
 use fanfare::model::CompanyId;
+use fanfare_server::Doors;
 use fanfare_server::auth::AuthSettings;
 
 use crate::failure::Result;
@@ -73,6 +74,12 @@ async fn plan(settings: Settings) -> Result<Plan> {
             audience: settings.jwt_audience,
         },
         public_url: settings.public_url,
+        doors: Doors {
+            connections_max: settings.max_connections,
+            address_rate: settings.address_rate,
+            ..Doors::default()
+        },
+        company_rate: settings.company_rate,
         grace: settings.grace,
     })
 }

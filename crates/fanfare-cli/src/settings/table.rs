@@ -67,6 +67,27 @@ pub(crate) const TABLE: &[Setting] = &[
         "Base of the links in answers, such as `https://hooks.example.com`",
     ),
     setting(
+        "max_connections",
+        Value("4096"),
+        "NUMBER",
+        "Connections to the API at the same time; for one more, the one that has been waiting for \
+         a request the longest is closed",
+    ),
+    setting(
+        "rate_limit_company",
+        Words("none"),
+        "RATE",
+        "Requests per second for one company: `50`, or with how many at once, `50:200`; above it \
+         429 with `Retry-After`. A batch counts as one",
+    ),
+    setting(
+        "rate_limit_address",
+        Words("none"),
+        "RATE",
+        "The same for one address (or IPv6 /64) that connects, before its token is looked at; \
+         behind a proxy, that is the proxy",
+    ),
+    setting(
         "allow_networks",
         Words("none"),
         "LIST",

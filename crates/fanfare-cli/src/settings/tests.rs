@@ -39,6 +39,8 @@ fn without_any_setting_the_documented_defaults_hold() {
     assert_eq!(settings.rules.disable_after, rules.disable_after);
     assert_eq!(settings.grace, rules.request_timeout + Duration::from_secs(1));
     assert!(!settings.guard.allow_http && settings.jwt_secret.is_none());
+    assert_eq!(settings.max_connections, fanfare_server::Doors::default().connections_max);
+    assert!(settings.address_rate.is_none() && settings.company_rate.is_none());
 }
 
 #[test]
@@ -104,6 +106,9 @@ fn a_bad_value_is_refused_by_the_name_it_was_given_under() {
         ("jwks", "http://keys.example/jwks.json"),
         ("encryption_key", "short"),
         ("public_url", "hooks.example.com"),
+        ("max_connections", "0"),
+        ("rate_limit_company", "50/s"),
+        ("rate_limit_address", "0"),
         ("allow_networks", "10.0.0.1/8"),
         ("allow_networks", "10.0.0.0/8,"),
         ("allow_hosts", "*"),

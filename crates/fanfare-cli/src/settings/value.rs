@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 const DURATION_MAX: Duration = Duration::from_hours(24 * 3650);
 /// The largest payload that may be allowed.
 const PAYLOAD_MAX: u64 = 64 * 1024 * 1024;
+/// The most connections that may be allowed.
+const CONNECTIONS_MAX: usize = 1_000_000;
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +119,14 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// How many connections there may be.
+pub(crate) fn connections(text: &str) -> Result<usize, String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| (1..=CONNECTIONS_MAX).contains(number));
+    let number = number.filter(|_| plain);
+    number.ok_or_else(|| format!("`{text}` is not a whole number from 1 to {CONNECTIONS_MAX}"))
+}
+
 /// Entries separated by commas.
 pub(crate) fn list<T: FromStr<Err = String>>(text: &str) -> Result<Vec<T>, String> {
     text.split(',').map(|entry| entry.trim().parse()).collect()
@@ -201,6 +211,10 @@ mod tests {
     #[test]
     fn other_values_are_read_strictly() {
         assert!(on_off("yes").is_err());
+        assert_eq!(connections("4096"), Ok(4096));
+        for bad in ["", "0", "+1", "-1", "1e3", "1000001"] {
+            assert!(connections(bad).is_err(), "{bad}");
+        }
         assert!(address("8080").is_err() && address("localhost:1").is_err());
         assert!(base_url("https://x.example/a").is_ok());
         for bad in ["x.example", "ftp://x", "https://u@x", "https://x/?q", "https://x/#f"] {

@@ -151,8 +151,11 @@ async fn claims_that_are_no_plain_object_are_refused() {
     let deep = format!(r#"{{"exp":{exp},"roles":{}{}}}"#, "[".repeat(4000), "]".repeat(4000));
     let twice = format!(r#"{{"exp":1,"exp":{exp},"roles":["admin"]}}"#);
     let null = format!(r#"{{"exp":{exp},"nbf":null,"roles":["admin"]}}"#);
+    let half = format!(r#"{{"exp":{exp},"roles":["admin"],"x":"\ud800"}}"#);
     let array = format!(r#"[{exp},0,0,null,null,["superAdmin"],null]"#);
-    for claims in ["", "null", "1", "{", "{}x", "[]", &array, &twice, &deep, &null, "\u{feff}{}"] {
+    for claims in
+        ["", "null", "1", "{", "{}x", "[]", &array, &twice, &deep, &null, "\u{feff}{}", &half]
+    {
         let message = format!("{}.{}", base64(r#"{"alg":"HS256"}"#), base64(claims));
         let token = sign(&message);
         assert_eq!(bench.code(&token).await, "token_malformed", "{claims:.60}");

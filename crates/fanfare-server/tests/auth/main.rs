@@ -5,6 +5,8 @@ mod claims;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod keyset;
 #[cfg(test)]
 mod rotation;

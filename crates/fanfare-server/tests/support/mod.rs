@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file needs a part of it")]
 
+pub(crate) mod server;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +24,7 @@ use fanfare::seal::Seal;
 use fanfare::send::{self, GuardPolicy, Request as Sent, Transport};
 use fanfare::store;
 use fanfare_server::auth::{Auth, AuthSettings, Grant, mint};
-use fanfare_server::{App, router};
+use fanfare_server::{App, Rate, router};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -146,6 +148,15 @@ impl Reply {
     }
 }
 
+/// What a server is made of that is not as usual.
+#[derive(Default)]
+pub(crate) struct Made {
+    pub(crate) script: Vec<Outcome>,
+    pub(crate) public_url: Option<Url>,
+    pub(crate) issuer: Option<String>,
+    pub(crate) company_rate: Option<Rate>,
+}
+
 impl Bench {
     pub(crate) async fn new() -> Bench {
         Bench::answering(Vec::new()).await
@@ -153,14 +164,16 @@ impl Bench {
 
     /// A server whose endpoints answer so, one after the other, and then 204.
     pub(crate) async fn answering(script: Vec<Outcome>) -> Bench {
-        Bench::make(script, None).await
+        Bench::made(Made { script, ..Made::default() }).await
     }
 
     pub(crate) async fn with_public_url(url: &str) -> Bench {
-        Bench::make(Vec::new(), Some(url.parse().unwrap())).await
+        let public_url = Some(url.parse().unwrap());
+        Bench::made(Made { public_url, ..Made::default() }).await
     }
 
-    async fn make(script: Vec<Outcome>, public_url: Option<Url>) -> Bench {
+    pub(crate) async fn made(made: Made) -> Bench {
+        let Made { script, public_url, issuer, company_rate } = made;
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(NOW));
         let network = Arc::new(Network { script: Mutex::new(script.into()), ..Network::default() });
@@ -179,14 +192,11 @@ impl Bench {
             rules: Rules { max_payload: MAX_PAYLOAD, ..Rules::default() },
         });
         engine.start().await.unwrap();
-        let settings = AuthSettings {
-            secret: SECRET.to_vec().into(),
-            jwks: None,
-            issuer: None,
-            audience: None,
-        };
+        let secret = SECRET.to_vec().into();
+        let settings = AuthSettings { secret, jwks: None, issuer, audience: None };
         let auth = Auth::new(settings, clock.clone(), network.clone()).unwrap();
-        let router = router(App::new(engine.clone(), Arc::new(auth), public_url));
+        let app = App::new(engine.clone(), Arc::new(auth), public_url);
+        let router = router(app.with_company_rate(company_rate));
         Bench { engine, clock, network, router, dir }
     }
 

@@ -104,6 +104,7 @@ fn request(port: u16, body: Bytes) -> Request {
         method: Method::POST,
         url: format!("https://127.0.0.1:{port}/hook?a=b").parse().unwrap(),
         headers: HeaderMap::new(),
+        identity: None,
         body,
     }
 }

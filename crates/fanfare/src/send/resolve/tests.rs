@@ -232,6 +232,7 @@ mod rebinding {
             method: Method::POST,
             url: format!("http://moving.example:{port}/hook").parse().unwrap(),
             headers: HeaderMap::new(),
+            identity: None,
             body: Bytes::from_static(b"{}"),
         }
     }
