@@ -7,7 +7,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
-pub use targets::{address, filter, retry_after, url};
+pub use targets::{address, filter, headers, retry_after, url};
 
 use crate::dice::Dice;
 use crate::full;
@@ -15,13 +15,13 @@ use crate::full;
 /// The longest input that is made.
 const BYTES_MAX: usize = 4096;
 
-/// Plays a corpus, then inputs made of it: 20,000 of them, a million in the long run. What a
+/// Plays a corpus, then so many inputs made of it, and fifty times as many in a full run. What a
 /// function panics at is printed, so that it can be put into the corpus.
 ///
 /// # Panics
 ///
 /// When `target` does, or when there is no such corpus.
-pub fn play(corpus: &str, target: impl Fn(&[u8])) {
+pub fn play(corpus: &str, times: usize, target: impl Fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(corpus);
     let Ok(files) = fs::read_dir(&folder) else { panic!("{} is not there", folder.display()) };
     let mut seeds: Vec<_> = files.flatten().map(|file| file.path()).collect();
@@ -32,7 +32,7 @@ pub fn play(corpus: &str, target: impl Fn(&[u8])) {
         give(&target, seed);
     }
     let mut dice = Dice::new(seeds.len() as u64);
-    for _ in 0..if full() { 1_000_000 } else { 20_000 } {
+    for _ in 0..if full() { times * 50 } else { times } {
         give(&target, &bred(&mut dice, &seeds));
     }
 }
@@ -56,7 +56,7 @@ fn bred(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
         match dice.below(7) {
             0 => drop(child.drain(at..until)),
             1 => child.insert(at, u8::try_from(dice.below(256)).unwrap_or_default()),
-            2 => child.insert(at, *pick(dice, TELLING)),
+            2 => drop(child.splice(at..at, pick(dice, TELLING).bytes())),
             3 => {
                 if let Some(byte) = child.get_mut(at) {
                     *byte ^= 1 << dice.below(8);
@@ -64,12 +64,12 @@ fn bred(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
             }
             4 => {
                 let again = child[at..until].to_vec();
-                child.splice(at..at, again);
+                drop(child.splice(at..at, again));
             }
             5 => {
                 let other = pick(dice, seeds);
                 let (from, length) = (dice.below(other.len() + 1), dice.below(16));
-                child.splice(at..until, other[from..].iter().take(length).copied());
+                drop(child.splice(at..until, other[from..].iter().take(length).copied()));
             }
             _ => {
                 let other = pick(dice, seeds);
@@ -82,8 +82,14 @@ fn bred(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
     child
 }
 
-/// Bytes that mean something to one parser or another.
-const TELLING: &[u8] = b"\0\t\r\n \"#$%&'()*+,-./09:;<=>?@AEXZ[\\]^_`aefx{|}~\x7f\xff\xc0\xe2";
+/// What means something to one parser or another.
+#[rustfmt::skip]
+const TELLING: &[&str] = &[
+    "\0", "\t", "\r\n", "\n", " ", "\"", "#", "%00", "&", "'", "*", "+", ",", "-", ".", "..", "/", "0", "0x7f",
+    "1e999", "18446744073709551616", ":", ";", "=", "?", "@", "[", "\\", "\\u0000", "\\ud800", "]", "_", "`",
+    "{", "{\"$gte\":1}", "\"$or\":[{}]", "|", "}", "~", "\u{7f}", "\u{feff}", "é", "%6c", "xn--", "127.0.0.1",
+    "https://127.0.0.1/", "[::1]", "null", "true", "alg", "none", "HS256", "roles", "superAdmin", "Bearer ",
+];
 
 fn pick<'a, T>(dice: &mut Dice, from: &'a [T]) -> &'a T {
     &from[dice.below(from.len())]

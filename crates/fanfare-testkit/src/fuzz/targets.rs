@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare::Timestamp;
 use fanfare::model::filter::{Document, Filter};
-use fanfare::model::{Answer, Headers};
+use fanfare::model::{Answer, Headers, OwnHeaders};
 use fanfare::policy::retry;
-use fanfare::send::GuardPolicy;
+use fanfare::send::{GuardPolicy, own_headers};
 
 /// A URL that the guard accepts means the same to another parser, stays accepted in the form in
 /// which it is kept, and names no address that is somebody's own.
@@ -81,6 +81,30 @@ pub fn filter(input: &[u8]) {
     let Some(payload) = read else { return };
     let (matches, why) = (filter.matches(&payload), filter.explain(&payload));
     assert_eq!(matches, why.is_none(), "{text}: {why:?}");
+}
+
+/// Headers that an endpoint may have are tokens and printable text, are none of those that frame or
+/// sign a request, can be sent, and are shown without their values. The input is names and values,
+/// a zero byte between any two.
+pub fn headers(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let parts: Vec<&str> = text.split('\0').collect();
+    let pairs = parts.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+    let Ok(headers) = OwnHeaders::read(pairs) else { return };
+    let Ok(sent) = own_headers(&headers) else { panic!("{text:?} is taken and cannot be sent") };
+    assert_eq!(sent.len(), headers.iter().count(), "{text:?}");
+    for (name, value) in headers.iter() {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        assert!(name.bytes().all(token) && name == name.to_ascii_lowercase(), "{name:?}");
+        let ours = ["host", "connection", "transfer-encoding", "te", "upgrade", "user-agent"];
+        let framing = ["content-", "webhook-", "proxy-"];
+        let reserved = ours.contains(&name) || framing.iter().any(|start| name.starts_with(start));
+        assert!(!reserved, "{name} is ours");
+        assert!(value.bytes().all(|byte| (b' '..0x7f).contains(&byte) || byte == b'\t'));
+        assert!(!value.is_empty() && value.trim() == value, "{value:?}");
+    }
+    assert!(headers.masked().iter().all(|(_, value)| value == "***"), "{text:?}");
+    assert_eq!(OwnHeaders::from_text(&headers.to_text()), Ok(headers), "{text:?}");
 }
 
 /// Whatever is asked, nobody waits longer than a day.

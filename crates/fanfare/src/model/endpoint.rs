@@ -34,6 +34,13 @@ pub struct Address {
 }
 
 impl Address {
+    /// As a store has it. What is no URL got there by another hand than ours; it leads nowhere, and
+    /// must not keep others from being sent.
+    pub(crate) fn stored(text: &str) -> Result<Self, url::ParseError> {
+        let url = text.parse().or_else(|_| "invalid:".parse())?;
+        Ok(Address { text: text.to_owned(), url })
+    }
+
     /// As it was typed.
     pub fn as_str(&self) -> &str {
         &self.text

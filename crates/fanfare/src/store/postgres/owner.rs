@@ -5,6 +5,7 @@
 //! dies, and with [`Owner::release`].
 
 use tokio::sync::Mutex;
+use tokio_postgres::error::SqlState;
 
 use crate::store::postgres::connect::{Address, Connection};
 use crate::store::postgres::migrate;
@@ -12,6 +13,11 @@ use crate::store::{Result, StoreError};
 
 /// The second number tells this lock from any other use of the schema's name.
 const LOCK: &str = "select pg_try_advisory_lock(hashtextextended($1, 20240705)), pg_backend_pid()";
+/// How long a start waits for the right: that of a process that was killed ends when the server
+/// has noticed.
+const PATIENCE: &str = "set lock_timeout = '3s'";
+const NO_PATIENCE: &str = "set lock_timeout = 0";
+const LOCK_IN_TIME: &str = "select pg_advisory_lock(hashtextextended($1, 20240705))";
 const UNLOCK: &str = "select pg_advisory_unlock_all()";
 /// A server may take a while to notice that a connection of ours was cut off; what it still holds
 /// was held by us.
@@ -41,7 +47,7 @@ impl Owner {
         let name = format!("fanfare owner {}", uuid::Uuid::new_v4());
         let owner = Owner { address, name, held: Mutex::default() };
         let (connection, locked, pid) = owner.lock().await?;
-        if !locked {
+        if !locked && !owner.lock_in_time(&connection).await? {
             let schema = owner.address.schema();
             return Err(StoreError::Taken(format!(
                 "another process uses this database (schema {schema}): stop it first"
@@ -82,6 +88,18 @@ impl Owner {
         };
         // If it cannot be said any more, the end of the connection says it.
         drop(connection.query(UNLOCK, &[]).await);
+    }
+
+    /// Waits a while for the right. Returns whether it is ours.
+    async fn lock_in_time(&self, connection: &Connection) -> Result<bool> {
+        connection.batch_execute(PATIENCE).await?;
+        let locked = connection.query(LOCK_IN_TIME, &[&self.address.schema()]).await;
+        connection.batch_execute(NO_PATIENCE).await?;
+        match locked {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn lock(&self) -> Result<(Connection, bool, i32)> {

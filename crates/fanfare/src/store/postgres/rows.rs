@@ -9,7 +9,7 @@ use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
 use crate::model::{
-    Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
+    Address, Attempt, Company, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
     EndpointId, Event, EventId, EventType, Flow, Headers, Health, History, Outcome, PreviousSecret,
     Replay, ReplayId, Sealed, Shape, Timestamp, Timing,
 };
@@ -101,7 +101,7 @@ pub(super) fn endpoint(row: &Row) -> Result<Endpoint> {
     Ok(Endpoint {
         id: EndpointId::from_uuid(get(row, "endpoint_id")?),
         company: CompanyId::from_uuid(get(row, "company_id")?),
-        url: url.parse().map_err(|_| corrupt("URL"))?,
+        url: Address::stored(url).map_err(|_| corrupt("URL"))?,
         secret: Sealed(get(row, "secret")?),
         previous: sealed("previous_secret")?.map(|secret| PreviousSecret { secret, until }),
         headers: sealed("endpoint_headers")?,

@@ -6,9 +6,9 @@ use rusqlite::Row;
 use uuid::Uuid;
 
 use crate::model::{
-    Attempt, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint, EndpointId, Event,
-    EventId, EventType, Flow, Headers, Health, PreviousSecret, Replay, ReplayId, Sealed, Shape,
-    Timestamp, Timing,
+    Address, Attempt, CompanyId, Delivery, DeliveryId, DeliveryState, Disabled, Endpoint,
+    EndpointId, Event, EventId, EventType, Flow, Headers, Health, PreviousSecret, Replay, ReplayId,
+    Sealed, Shape, Timestamp, Timing,
 };
 use crate::store::repeats::read_selection;
 use crate::store::rows::{read_filter, read_outcome, read_subscriptions};
@@ -45,7 +45,7 @@ pub(super) fn endpoint(row: &Row<'_>) -> rusqlite::Result<Endpoint> {
     Ok(Endpoint {
         company: CompanyId::from_uuid(row.get(0)?),
         id: EndpointId::from_uuid(row.get(1)?),
-        url: url.parse().map_err(|_| damaged("URL"))?,
+        url: Address::stored(url).map_err(|_| damaged("URL"))?,
         secret: Sealed(row.get(3)?),
         previous: sealed(11)?.map(|secret| PreviousSecret { secret, until }),
         headers: sealed(21)?,
