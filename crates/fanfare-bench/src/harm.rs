@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fanfare_testkit::hostile::{Authority, BEFORE_TLS, HTTP2, Hostile, PLAIN};
+use fanfare_testkit::authority::Authority;
+use fanfare_testkit::hostile::{BEFORE_TLS, HTTP2, Hostile, PLAIN};
 use serde_json::json;
 
 use crate::attack::{self, Cost};
@@ -31,14 +32,15 @@ pub(crate) fn of_hostile_receivers(report: &mut Report, length: Length) {
 
 /// The worst of every so many kinds.
 fn each(report: &mut Report, every: usize) {
-    let (hosts, authority) = (Hosts::new(), Authority::new().unwrap());
+    let (hosts, authority) = (Hosts::new(), Authority::new("ours"));
     let directory = tempfile::tempdir().unwrap();
     let roots = directory.path().join("roots.pem");
-    std::fs::write(&roots, authority.pem()).unwrap();
+    std::fs::write(&roots, authority.certificate()).unwrap();
     let mut costs: Vec<(&str, Cost)> = Vec::new();
     for hostile in PLAIN.iter().chain(BEFORE_TLS).chain(HTTP2).step_by(every) {
         let over_h2 = HTTP2.iter().any(|other| other.name == hostile.name);
-        let tls = over_h2.then(|| authority.h2_acceptor().unwrap());
+        let issued = || authority.issue("127.0.0.1", 2999);
+        let tls = over_h2.then(|| issued().acceptor());
         let scheme = scheme(hostile);
         let address = hosts.start(hostile, tls);
         costs.push((hostile.name, attack::on(&format!("{scheme}://{address}/hook"), &roots)));

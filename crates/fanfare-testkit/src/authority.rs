@@ -1,12 +1,18 @@
-//! An authority of a test's own, and what it vouches for, as PEM.
+//! An authority of a test's own, what it vouches for, and servers that show it.
 
 #![allow(clippy::unwrap_used, reason = "a test that has no certificates cannot go on")]
+
+use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair,
 };
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 /// Vouches for whom it is told to.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -60,6 +66,28 @@ impl Authority {
             certificate_der,
             key_der,
         }
+    }
+}
+
+impl Issued {
+    /// A server's side of TLS that shows this certificate and speaks both versions of HTTP.
+    pub fn acceptor(self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::new(self.server(&["h2", "http/1.1"])))
+    }
+
+    /// The same with these protocols, and open to more changes.
+    pub fn server(self, protocols: &[&str]) -> ServerConfig {
+        let chain = vec![CertificateDer::from(self.certificate_der)];
+        let key = PrivateKeyDer::try_from(self.key_der).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
     }
 }
 

@@ -20,7 +20,7 @@ use crate::wait::{PATIENCE, reached, within};
 
 pub use http1::PLAIN;
 pub use http2::HTTP2;
-pub use tls::{Authority, BEFORE_TLS};
+pub use tls::BEFORE_TLS;
 
 /// How long one that drips waits between two drops.
 const BETWEEN_DROPS: Duration = Duration::from_millis(100);

@@ -151,6 +151,7 @@ fn unsendable() -> Failure {
 mod http2;
 #[cfg(test)]
 mod tests {
+    use fanfare_testkit::authority::Authority;
     use http::{HeaderMap, Method};
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::TcpListener;
@@ -158,14 +159,14 @@ mod tests {
 
     use super::*;
     use crate::model::{CompanyId, Outcome};
-    use crate::send::tls::authority::Authority;
+    use crate::send::tls::Tls;
 
     fn transport(authority: &Authority) -> HttpTransport {
         let policy = GuardPolicy {
             allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
             ..GuardPolicy::default()
         };
-        let connector = Connector::trusting(policy.clone(), authority.trusted());
+        let connector = Connector::trusting(policy.clone(), Tls::trusting(authority));
         HttpTransport { connector, ..HttpTransport::new(policy, Duration::from_secs(10)) }
     }
 
@@ -183,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_tls_session_is_timed_when_it_is_made_and_costs_nothing_when_it_is_kept() {
         let authority = Authority::new("ours");
-        let server = Authority::server(&[b"http/1.1"], authority.issue("127.0.0.1", 2999));
+        let server = authority.issue("127.0.0.1", 2999).server(&["http/1.1"]);
         let acceptor = TlsAcceptor::from(Arc::new(server));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -227,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn what_tls_adds_counts_too() {
         let authority = Authority::new("ours");
-        let server = Authority::server(&[b"http/1.1"], authority.issue("127.0.0.1", 2999));
+        let server = authority.issue("127.0.0.1", 2999).server(&["http/1.1"]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let crumbs = tokio::spawn(crumble(listener, TlsAcceptor::from(Arc::new(server))));

@@ -6,7 +6,7 @@ use std::task::Context;
 
 /// How much is taken from the network at one go (and at most one read more), so that what it
 /// unfolds to is looked at before there is more of it.
-const GULP_BYTES: usize = 8 * 1024;
+const GULP_BYTES: usize = 4 * 1024;
 
 /// What may come while nothing is asked for yet: a TLS handshake, with a long chain of certificates.
 const OPENING_BYTES_MAX: usize = 128 * 1024;

@@ -1,8 +1,5 @@
 //! TLS 1.2 and 1.3, verified against the roots that the machine trusts, or the endpoint's own.
 
-#[cfg(test)]
-pub(super) mod authority;
-
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
@@ -33,6 +30,14 @@ pub(super) struct Tls {
 }
 
 impl Tls {
+    /// One that trusts an authority of a test's own, and nobody else.
+    #[cfg(test)]
+    pub(super) fn trusting(authority: &fanfare_testkit::authority::Authority) -> Self {
+        let mut roots = RootCertStore::empty();
+        assert!(roots.add(authority.certificate_der().into()).is_ok());
+        Tls { roots: OnceCell::new_with(Some(Arc::new(roots))), connector: OnceCell::new() }
+    }
+
     /// A TLS session with `host` over `socket`, with certificates of its own or without.
     pub(super) async fn wrap(
         &self,
@@ -186,14 +191,14 @@ mod tests {
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-    use super::authority::{Authority, Certificate};
     use super::*;
+    use fanfare_testkit::authority::{Authority, Issued};
 
     /// What comes of a handshake with a server that presents this certificate.
-    async fn shake(authority: &Authority, certificate: Certificate) -> String {
-        let acceptor = Authority::acceptor(certificate);
+    async fn shake(authority: &Authority, certificate: Issued) -> String {
+        let acceptor = certificate.acceptor();
         let serve = async move |socket| drop(acceptor.accept(socket).await);
-        talk(&authority.trusted(), serve).await
+        talk(&Tls::trusting(authority), serve).await
     }
 
     async fn talk(tls: &Tls, serve: impl AsyncFnOnce(TcpStream)) -> String {
@@ -230,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_without_tls_or_without_patience_is_told_apart() {
-        let tls = Authority::new("ours").trusted();
+        let tls = Tls::trusting(&Authority::new("ours"));
         let plain = async |mut socket: TcpStream| {
             socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         };

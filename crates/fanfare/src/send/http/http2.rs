@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use fanfare_testkit::authority::Authority;
 use fanfare_testkit::hostile::{HTTP2, Receiver};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::model::{CompanyId, Outcome};
-use crate::send::tls::authority::Authority;
+use crate::send::tls::Tls;
 
 /// How each of them ends: a status and what was wrong beside it, or why there was no answer.
 const ENDS: &[(&str, &str)] = &[
@@ -93,7 +94,7 @@ fn transport(authority: &Authority) -> Arc<HttpTransport> {
         allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
         ..GuardPolicy::default()
     };
-    let connector = Connector::trusting(policy.clone(), authority.trusted());
+    let connector = Connector::trusting(policy.clone(), Tls::trusting(authority));
     let whole = Duration::from_secs(6);
     Arc::new(HttpTransport { connector, ..HttpTransport::new(policy, whole) })
 }
@@ -127,7 +128,7 @@ async fn served<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let acceptor = Authority::acceptor(authority.issue("127.0.0.1", 2999));
+    let acceptor = authority.issue("127.0.0.1", 2999).acceptor();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let task = tokio::spawn(async move {
@@ -228,7 +229,7 @@ async fn a_hostile_receiver_over_http2_ends_by_its_budget_and_harms_no_other() {
     let transport = transport(&authority);
     let mut attempts = JoinSet::new();
     for hostile in HTTP2 {
-        let acceptor = Authority::acceptor(authority.issue("127.0.0.1", 2999));
+        let acceptor = authority.issue("127.0.0.1", 2999).acceptor();
         let receiver = Receiver::start(hostile, Some(acceptor)).await.unwrap();
         let transport = Arc::clone(&transport);
         attempts.spawn(async move {
