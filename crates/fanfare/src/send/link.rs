@@ -24,6 +24,8 @@ use crate::send::wire::Wire;
 /// The most that is read until the head of an answer is complete, interim answers and whatever
 /// else comes before it included; and the most that may come around a body.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most that may come without bringing any of the body: more than the largest frame.
+const BARREN_BYTES_MAX: usize = 32 * 1024;
 /// How many interim answers may come before the answer.
 const INTERIMS_MAX: usize = 8;
 /// The longest a connection is used, so that a receiver that moved is found at its new place.
@@ -33,6 +35,8 @@ const LIFE_MAX: Duration = Duration::from_secs(300);
 pub(super) struct Link {
     talk: Talk,
     meter: Arc<Meter>,
+    /// How much of the body, and around it, may still come.
+    left: usize,
     born: Instant,
 }
 
@@ -63,7 +67,7 @@ impl Link {
         } else {
             Talk::Http1(Http1::new(wire).await?)
         };
-        Ok(Box::new(Link { talk, meter, born: Instant::now() }))
+        Ok(Box::new(Link { talk, meter, left: 0, born: Instant::now() }))
     }
 
     /// Sends one request, with a path for its target and its `host`, and waits for the head of its
@@ -82,17 +86,21 @@ impl Link {
             }
             Talk::Http2(talk) => talk.send(request).await.map(|answer| answer.map(Body::Http2)),
         };
-        self.meter.allow(body_bytes_max.saturating_add(HEAD_BYTES_MAX));
+        self.left = body_bytes_max.saturating_add(HEAD_BYTES_MAX);
         answer.map(http::Response::into_parts)
     }
 
     /// The next piece of an answer's body; `None` at its end; or what is wrong with it.
     pub(super) async fn next(&mut self, body: &mut Body) -> Option<Result<Bytes, &'static str>> {
-        match (&mut self.talk, body) {
+        let before = self.meter.read();
+        self.meter.allow(self.left.min(BARREN_BYTES_MAX));
+        let piece = match (&mut self.talk, body) {
             (Talk::Http1(talk), Body::Http1(body)) => talk.next(body).await,
             (Talk::Http2(talk), Body::Http2(body)) => talk.next(body).await,
             _ => None, // The body of another connection.
-        }
+        };
+        self.left = self.left.saturating_sub(self.meter.read() - before);
+        piece
     }
 
     /// Is it fit for another request? A connection that was closed, that brought what nobody

@@ -15,6 +15,8 @@ const OPENING_BYTES_MAX: usize = 128 * 1024;
 pub(super) struct Meter {
     /// Bytes that may still be read; the read that uses up the last of them may bring more.
     left: AtomicUsize,
+    /// Bytes that were read, altogether.
+    read: AtomicUsize,
     /// Bytes that may still be read at this go.
     gulp: AtomicUsize,
     /// More was wanted than may be read.
@@ -35,6 +37,7 @@ impl Meter {
     pub(super) fn new() -> Self {
         Meter {
             left: AtomicUsize::new(OPENING_BYTES_MAX),
+            read: AtomicUsize::default(),
             gulp: AtomicUsize::new(OPENING_BYTES_MAX),
             starved: AtomicBool::default(),
             asked: AtomicBool::default(),
@@ -57,6 +60,11 @@ impl Meter {
     pub(super) fn allow(&self, bytes: usize) {
         self.left.store(bytes, Relaxed);
         self.starved.store(false, Relaxed);
+    }
+
+    /// How much was read so far.
+    pub(super) fn read(&self) -> usize {
+        self.read.load(Relaxed)
     }
 
     /// The next reads belong to one go.
@@ -111,6 +119,7 @@ impl Meter {
     /// For who reads: so much came.
     pub(super) fn took(&self, bytes: usize) {
         self.left.store(self.left.load(Relaxed).saturating_sub(bytes), Relaxed);
+        self.read.fetch_add(bytes, Relaxed);
         self.gulp.store(self.gulp.load(Relaxed).saturating_sub(bytes), Relaxed);
     }
 
