@@ -11,7 +11,8 @@ mod caller;
 mod docs;
 mod error;
 mod form;
-#[doc(hidden)]
+// Not shipped: only the tests have it, and cargo-fuzz.
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod openapi;
 mod rate;

@@ -4,15 +4,10 @@
 
 mod support;
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::http::Request;
-use bytes::Bytes;
-use hyper::body::Frame;
 use serde_json::{Value, json};
+use support::never::Never;
 use support::{Bench, COMPANY, MAX_PAYLOAD, NOBODY, OTHER, Reply, text, v1, w3block};
 
 const URL: &str = "https://shop.example/hooks";
@@ -349,21 +344,6 @@ async fn a_body_is_refused_by_its_length_before_it_is_read() {
             let reply = bench.send(request.body(Body::new(Never)).unwrap()).await;
             assert_eq!(reply.error().0, 413, "{path} {length}");
         }
-    }
-}
-
-/// A body that never comes.
-struct Never;
-
-impl HttpBody for Never {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Pending
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fanfare_testkit::authority::Authority;
 use serde_json::{Value, json};
-use support::{Bench, fields, text, v1, w3block};
+use support::{Bench, CONFIGURATION_FIELDS, fields, text, v1, w3block};
 
 const URL: &str = "https://shop.example/hooks";
 const PLANTED: &str = "Bearer planted-and-sought";
@@ -140,18 +140,11 @@ async fn no_history_shows_a_value() {
     assert!(explained.text().contains("\"authorization\":\"***\""), "{}", explained.text());
 
     let configuration = bench.get(&w3block(&format!("/{}", text(&made, "id")))).await;
-    let w3blocks = [
-        "company",
-        "companyId",
-        "createdAt",
-        "disabled",
-        "id",
-        "maxRetries",
-        "signatureKey",
-        "updatedAt",
-        "webhookUrl",
-    ];
-    assert_eq!(fields(&configuration.json()), w3blocks, "W3Block's form stays what it is");
+    assert_eq!(
+        fields(&configuration.json()),
+        CONFIGURATION_FIELDS,
+        "W3Block's form stays what it is"
+    );
     let webhooks = bench.get(&w3block(&format!("/{}/webhooks", text(&made, "id")))).await;
     let shown = &webhooks.json()["items"][0]["data"]["headers"]["authorization"];
     assert_eq!(shown, "***");

@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::http::Request;
 use serde_json::{Value, json};
 use support::{
-    Bench, COMPANY, NOBODY, OTHER, answered, assert_is_time, fields, no_answer, text, v1, w3block,
+    Bench, COMPANY, CONFIGURATION_FIELDS, NOBODY, OTHER, answered, assert_is_time, fields,
+    no_answer, text, v1, w3block,
 };
 
 const URL: &str = "https://mydomain.example/hooks";
@@ -37,18 +38,7 @@ async fn webhooks(bench: &Bench, id: &str, ready: impl Fn(&Value) -> bool) -> Ve
 async fn a_new_configuration_has_w3blocks_fields_and_a_key_of_its_own() {
     let bench = Bench::new().await;
     let made = create(&bench, URL).await;
-    let names = [
-        "company",
-        "companyId",
-        "createdAt",
-        "disabled",
-        "id",
-        "maxRetries",
-        "signatureKey",
-        "updatedAt",
-        "webhookUrl",
-    ];
-    assert_eq!(fields(&made), names);
+    assert_eq!(fields(&made), CONFIGURATION_FIELDS);
     assert_eq!(fields(&made["company"]), ["createdAt", "id", "name", "updatedAt"]);
     assert_eq!(made["company"]["name"], "");
     assert_eq!((&made["companyId"], &made["company"]["id"]), (&json!(COMPANY), &json!(COMPANY)));

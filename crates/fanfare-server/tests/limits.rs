@@ -4,17 +4,13 @@
 
 mod support;
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::http::Request;
-use bytes::Bytes;
 use fanfare_server::Doors;
-use hyper::body::Frame;
 use serde_json::json;
+use support::never::Never;
 use support::server::{Client, Server};
 use support::{Bench, COMPANY, Made, OTHER, v1, w3block};
 
@@ -211,20 +207,5 @@ async fn without_a_setting_there_is_no_limit() {
     let bench = Bench::new().await;
     for _ in 0..500 {
         bench.get(&v1("/endpoints")).await.expect(200);
-    }
-}
-
-/// A body that never comes.
-struct Never;
-
-impl HttpBody for Never {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Pending
     }
 }

@@ -49,3 +49,23 @@ impl Transport for Echo {
         Outcome::Answered(answer).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fanfare_testkit::fuzz::play;
+
+    #[test]
+    fn no_text_is_taken_for_a_token() {
+        play("jwt", 5_000, super::jwt);
+    }
+
+    #[test]
+    fn no_claims_let_in_who_may_not() {
+        play("claims", 5_000, super::claims);
+    }
+
+    #[test]
+    fn no_body_breaks_the_server() {
+        play("bodies", 3_000, super::bodies);
+    }
+}

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file needs a part of it")]
 
+pub(crate) mod never;
 pub(crate) mod server;
 
 use std::collections::VecDeque;
@@ -39,6 +40,18 @@ pub(crate) const COMPANY: &str = "0197d8a2-52bd-7000-8000-000000000001";
 pub(crate) const OTHER: &str = "0197d8a2-52bd-7000-8000-000000000002";
 /// An id that nothing has.
 pub(crate) const NOBODY: &str = "0197d8a2-52bd-7000-8000-0000000000ff";
+/// What a configuration has in W3Block's interface.
+pub(crate) const CONFIGURATION_FIELDS: [&str; 9] = [
+    "company",
+    "companyId",
+    "createdAt",
+    "disabled",
+    "id",
+    "maxRetries",
+    "signatureKey",
+    "updatedAt",
+    "webhookUrl",
+];
 /// The largest payload.
 pub(crate) const MAX_PAYLOAD: usize = 2048;
 
