@@ -21,6 +21,8 @@ pub(crate) const PRODUCERS: usize = 8;
 const ANSWER: Duration = Duration::from_secs(3);
 /// The pause before that.
 const PAUSE: Duration = Duration::from_millis(20);
+/// The pause after an event, so that a busy machine keeps up with them.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// Producers at work.
 pub(crate) struct Load {
@@ -110,10 +112,11 @@ impl Producer {
             while !self.emit(&mut client, &body).await {
                 self.at += 1;
                 client = None;
-                pause().await;
+                pause(PAUSE).await;
             }
             *self.ledger.told().accepted.entry(self.number).or_default() += 1;
             self.ledger.count.send_modify(|count| *count += 1);
+            pause(BREATH).await;
         }
     }
 
@@ -140,9 +143,9 @@ impl Producer {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a producer that was refused comes again")]
-async fn pause() {
-    tokio::time::sleep(PAUSE).await;
+#[expect(clippy::disallowed_methods, reason = "producers emit by the clock")]
+async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
 }
 
 /// Is everything there that was accepted, at each of the endpoints?

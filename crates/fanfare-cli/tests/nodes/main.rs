@@ -22,7 +22,7 @@ use proxy::Proxy;
 /// How long a node's lease holds here.
 const LEASE: Duration = Duration::from_secs(2);
 /// Endpoints, each a lane of its own.
-const ENDPOINTS: usize = 8;
+const ENDPOINTS: usize = 4;
 /// How long a take-over may last, at the most, with so short a lease on a busy machine.
 const TAKE_OVER: Duration = Duration::from_secs(20);
 
