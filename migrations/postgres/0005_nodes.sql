@@ -3,7 +3,8 @@
 
 create table nodes (
     id          uuid        primary key,  -- a new one for each time a node joins
-    name        text        not null,
+    name        text        not null,     -- where it listens: `host:port`
+    address     inet        default inet_client_addr(), -- from where it reaches this database
     version     text        not null,
     seals_with  bytea       not null,     -- check value of the key it seals with
     lease       interval    not null,

@@ -260,3 +260,18 @@ async fn order_holds_while_lanes_change_hands() {
     assert_eq!(texts(&fleet.receiver.arrivals()), expected);
     fleet.end([one]).await;
 }
+
+/// What listens where another node does is not reached, though the network is allowed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_no_receiver_of_its_peers() {
+    let fleet = Fleet::new().await;
+    let elsewhere = format!("peer:{}", fleet.receiver.address().port());
+    let (one, two) = (fleet.join("one").await, fleet.join(&elsewhere).await);
+    fleet.until_shared(&[("one", &one, 32), (&elsewhere, &two, 32)]).await;
+    let refused = one.parse_url("url", &fleet.receiver.url()).unwrap_err().to_string();
+    assert!(refused.contains("own"), "{refused}");
+    two.stop(pending()).await;
+    fleet.until_shared(&[("one", &one, 64)]).await;
+    assert!(one.parse_url("url", &fleet.receiver.url()).is_ok());
+    fleet.end([one]).await;
+}

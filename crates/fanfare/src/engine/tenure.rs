@@ -187,6 +187,7 @@ async fn renew(world: &Arc<World>) -> store::Result<Tenure> {
     let tenure = world.store.renew(&world.card(), before).await?;
     let holding = &world.tenure;
     follow(world, before, tenure.store_time);
+    world.guard.peers.set(tenure.peers.clone());
     holding.lease.renewed(asked, tenure.lease);
     if tenure.anew {
         tracing::warn!("this node had lost its lease; it joins the others anew");

@@ -33,7 +33,7 @@ use crate::model::{CompanyId, Outcome, Timing};
 use self::failure::Failure;
 pub use self::http::HttpTransport;
 pub use body::body;
-pub use guard::{GuardPolicy, Refusal};
+pub use guard::{GuardPolicy, Peers, Refusal};
 pub use identity::{Identity, OWN_TLS_BYTES_MAX, tidied};
 pub use own::{Own, own_headers};
 pub use proxy::EgressProxy;

@@ -1,5 +1,6 @@
 //! Which lanes are whose: the part of the contract that is about several nodes on one store.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,7 +53,7 @@ pub struct Card {
 }
 
 /// What a node has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tenure {
     /// The shards it has from here on.
     pub held: Shards,
@@ -64,6 +65,8 @@ pub struct Tenure {
     pub anew: bool,
     /// How many nodes there are.
     pub nodes: u32,
+    /// Where the others listen, as far as the store can tell.
+    pub peers: Vec<SocketAddr>,
     /// The time by the store's own clock, when it has one.
     pub store_time: Option<Timestamp>,
     /// How long that holds, from before it was asked for; `None` for ever.

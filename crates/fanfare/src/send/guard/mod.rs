@@ -21,6 +21,7 @@ use self::address::Kind;
 pub use self::allow::{AllowedHost, AllowedNetwork};
 use self::nat64::Behind;
 pub use self::nat64::Nat64Prefix;
+pub use self::own::Peers;
 pub use self::refusal::Refusal;
 use crate::send::proxy::EgressProxy;
 
@@ -37,9 +38,11 @@ pub struct GuardPolicy {
     pub allow_networks: Vec<AllowedNetwork>,
     /// Names that the rules for names refuse otherwise. Their addresses are still judged.
     pub allow_hosts: Vec<AllowedHost>,
-    /// Where this server itself, its peers and its database listen. Never reached, not even inside
-    /// an allowed network. An unspecified address stands for every address of this machine.
+    /// Where this server itself and its database listen. Never reached, not even inside an allowed
+    /// network. An unspecified address stands for every address of this machine.
     pub own_sockets: Vec<SocketAddr>,
+    /// Where the other nodes on the same store listen: never reached either.
+    pub peers: Peers,
     /// The prefix behind which the network translates to IPv4. Without it, an address that has the
     /// form of one is refused where the form is a standard one, and IPv6 like any other where not.
     pub nat64_prefix: Option<Nat64Prefix>,
@@ -156,7 +159,8 @@ impl GuardPolicy {
     }
 
     fn judge_address(&self, address: IpAddr, port: u16) -> Result<(), Refusal> {
-        if own::listens_at(&self.own_sockets, address, port) {
+        let own = own::listens_at(&self.own_sockets, address, port);
+        if own || self.peers.listen_at(address, port) {
             return Err(Refusal::OwnSocket);
         }
         let mut openers = self.allow_networks.iter().filter(|entry| entry.opens(address, port));

@@ -2,6 +2,22 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Where the other nodes listen. They come and go; all clones know the same.
+#[derive(Debug, Clone, Default)]
+pub struct Peers(Arc<RwLock<Vec<SocketAddr>>>);
+
+impl Peers {
+    /// From here on it is these.
+    pub fn set(&self, sockets: Vec<SocketAddr>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = sockets;
+    }
+
+    pub(super) fn listen_at(&self, address: IpAddr, port: u16) -> bool {
+        listens_at(&self.0.read().unwrap_or_else(PoisonError::into_inner), address, port)
+    }
+}
 
 /// Does one of the sockets in `own` listen at `address` and `port`? One that listens on every
 /// address of this machine does so at each of them.

@@ -1,5 +1,6 @@
 //! Leases, and how shards change hands.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -42,7 +43,8 @@ const FREE_ORPHANS: &str = "
     where node is not null and not exists (select from nodes n where n.id = s.node)";
 
 const SEATS: &str = "
-    select n.id, n.leaving from nodes n order by n.joined_at, n.id";
+    select n.id, n.leaving, n.name, host(n.address) as address from nodes n
+    order by n.joined_at, n.id";
 
 const MINE: &str = "select shard, epoch from shards where node = $1 order by shard";
 
@@ -123,6 +125,7 @@ pub(super) async fn renew(
         owed: share.owed,
         anew: before.node.is_some() && renewed.is_none(),
         nodes: share.nodes,
+        peers: share.peers,
         store_time: Some(Timestamp(store_time)),
         lease: Some(card.lease),
     })
@@ -152,6 +155,7 @@ struct Share {
     taken: Shards,
     owed: Shards,
     nodes: u32,
+    peers: Vec<SocketAddr>,
     evicted: u64,
 }
 
@@ -179,7 +183,7 @@ async fn divide(database: &Database, node: Uuid, may_evict: bool, now: Timestamp
     let owed = mine.into_iter().rev().take(too_many).collect();
     let nodes = u32::try_from(seats.len()).unwrap_or(u32::MAX);
     let seat = Seat { node: Some(node), ..held };
-    Ok(Share { seat, taken, owed, nodes, evicted })
+    Ok(Share { seat, taken, owed, nodes, peers: peers(&seats, node)?, evicted })
 }
 
 /// Takes so many of the shards that are nobody's, if there are so many, and voids what is claimed in
@@ -206,6 +210,23 @@ fn due(seats: &[Row], node: Uuid) -> Result<u32> {
     }
     let Some(rank) = staying.iter().position(|other| *other == node) else { return Ok(0) };
     Ok(even_share(rank, staying.len()))
+}
+
+/// Where the other nodes listen: their ports, at the addresses from which they reach the database.
+fn peers(seats: &[Row], node: Uuid) -> Result<Vec<SocketAddr>> {
+    let mut peers = Vec::new();
+    for seat in seats.iter() {
+        let (id, name): (Uuid, &str) = (get(seat, "id")?, get(seat, "name")?);
+        let address: Option<&str> = get(seat, "address")?;
+        if id == node {
+            continue;
+        }
+        peers.extend(name.parse::<SocketAddr>());
+        let port = name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let address = address.and_then(|address| address.parse::<IpAddr>().ok());
+        peers.extend(address.zip(port).map(SocketAddr::from));
+    }
+    Ok(peers)
 }
 
 /// The first ones get what is left over.
