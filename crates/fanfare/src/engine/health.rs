@@ -131,7 +131,7 @@ impl World {
         dispatch::give_back(self, held, Duration::ZERO);
     }
 
-    /// Notes that a lane may have something due in the store now.
+    /// Notes that a lane may have something due in the store now, or since any time.
     pub(super) fn look_into(&self, key: LaneKey) {
         self.look_into_all(&[key]);
     }
@@ -142,6 +142,6 @@ impl World {
             return;
         }
         let now = self.clock.now();
-        self.decide(|lanes| keys.iter().for_each(|key| lanes.stored(*key, now)));
+        self.decide(|lanes| keys.iter().for_each(|key| lanes.look_into(*key, now)));
     }
 }

@@ -59,6 +59,8 @@ struct Round {
     lapsed: bool,
     /// No name is older than names are kept.
     forgotten: bool,
+    /// There is room for the days to come, and none left that has expired.
+    turned: bool,
     history: Walk,
     /// No finished replay is older than history.
     replays: bool,
@@ -89,6 +91,8 @@ impl Round {
         } else if !self.forgotten {
             let before = now.minus(rules.key_retention());
             self.forgotten = store.forget(before, SLICE).await? == 0;
+        } else if !self.turned {
+            self.turned = !store.turn(now, now.minus(rules.retention)).await?;
         } else if !self.history.done {
             let before = now.minus(rules.retention);
             self.history.go_on(store.expire(before, self.history.place, SLICE).await?);
