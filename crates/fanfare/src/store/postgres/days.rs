@@ -48,6 +48,7 @@ const LOCK_REST: &str =
 /// One node at a time.
 const ALONE: &str = "
     select pg_try_advisory_xact_lock(hashtextextended(current_schema(), 20240707)) as alone";
+const IS_THERE: &str = "select to_regclass($1) is not null as there";
 
 /// The partitions of a table with the range of each: it begins with `first` (null: with all there
 /// are) and ends before `last` (null: it has none, being the rest, or no end).
@@ -199,7 +200,7 @@ impl Part {
 /// alone until it is whole, so that the rest, where all look, is held but for a moment.
 async fn make(client: Transaction, day: &Part) -> Done<bool> {
     client.batch_execute(PATIENCE).await?;
-    if !alone(&client).await? || is_late(&client, day).await? {
+    if !is_ours(&client, day, false).await? || is_late(&client, day).await? {
         return undo(client).await;
     }
     let name = &day.name;
@@ -247,7 +248,7 @@ async fn is_late(client: &Transaction, day: &Part) -> Done<bool> {
 /// replay would; all may read, and write to others.
 async fn drop_part(client: Transaction, part: &Part) -> Done<bool> {
     client.batch_execute(PATIENCE).await?;
-    if !alone(&client).await? || (!part.is_day() && has_deliveries(&client, part).await?) {
+    if !is_ours(&client, part, true).await? || (!part.is_day() && has_deliveries(&client, part).await?) {
         return undo(client).await;
     }
     let (name, tables) = (&part.name, part.tables());
@@ -341,8 +342,12 @@ fn note_dropped(part: &Part) -> String {
     )
 }
 
-async fn alone(client: &Transaction) -> Done<bool> {
-    client.query_one(ALONE, &[]).await?.try_get("alone")
+/// Is it to us to change a day that still is, or is not, `there`?
+async fn is_ours(client: &Transaction, part: &Part, there: bool) -> Done<bool> {
+    let alone: bool = client.query_one(ALONE, &[]).await?.try_get("alone")?;
+    let table = format!("deliveries_{}", part.name);
+    let is_there: bool = client.query_one(IS_THERE, &[&table]).await?.try_get("there")?;
+    Ok(alone && is_there == there)
 }
 
 async fn commit(client: Transaction) -> Done<bool> {
