@@ -17,27 +17,33 @@ alter table old_deliveries drop constraint deliveries_pkey;
 alter table old_attempts drop constraint attempts_pkey;
 alter table old_events drop constraint events_pkey;
 drop index deliveries_lane, deliveries_ordered, deliveries_retrying, deliveries_coalesced,
-    deliveries_lapsing;
+    deliveries_lapsing, deliveries_event;
 alter index deliveries_list rename to old_deliveries_list;
-alter index deliveries_event rename to old_deliveries_event;
 alter index deliveries_replays rename to old_deliveries_replays;
 alter index deliveries_failed rename to old_deliveries_failed;
 alter index events_unheard rename to old_events_unheard;
 alter index events_sendable rename to old_events_sendable;
 
-create table deliveries (like old_deliveries including defaults including constraints,
-                         primary key (company_id, id, state)) partition by list (state);
-create index deliveries_list on deliveries (company_id, endpoint_id, id);
-create index deliveries_event on deliveries (company_id, event_id);
-create index deliveries_replays on deliveries (company_id, replay_of, id)
-    where replay_of is not null;
-
+create table deliveries (like old_deliveries including defaults including constraints)
+    partition by list (state);
 -- Every row of it is changed once or twice and then goes, so it is tidied often.
 create table deliveries_waiting partition of deliveries for values in (0)
     with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
           autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.1);
+create table deliveries_final partition of deliveries for values in (1, 2)
+    partition by range (id);
+create table deliveries_rest partition of deliveries_final default;
+
+-- In this order: while a table is empty, as what waits often is when a plan is made, every index that
+-- begins with the company costs the same, and the newest is taken. So a row is found by its id in
+-- the primary key, and those after that are only for whoever asks for what they are for.
+create index deliveries_list on deliveries (company_id, endpoint_id, id);
 -- A lane: what waits for one endpoint, the longest due first.
 create index deliveries_lane on deliveries_waiting (company_id, endpoint_id, due_at, id);
+alter table deliveries add primary key (company_id, id, state);
+create index deliveries_event on deliveries (company_id, event_id) where event_id is not null;
+create index deliveries_replays on deliveries (company_id, replay_of, id)
+    where replay_of is not null;
 create index deliveries_ordered on deliveries_waiting (company_id, endpoint_id, order_key, sequence)
     where order_key is not null;
 -- What may be brought forward as a probe.
@@ -47,12 +53,8 @@ create index deliveries_coalesced on deliveries_waiting (company_id, endpoint_id
     where coalesce_key is not null;
 create index deliveries_lapsing on deliveries_waiting (company_id, expires_at)
     where expires_at is not null;
-
-create table deliveries_final partition of deliveries for values in (1, 2)
-    partition by range (id);
 -- What failed, so that a replay need not look at what did not.
 create index deliveries_failed on deliveries_final (company_id, id, updated_at) where state = 2;
-create table deliveries_rest partition of deliveries_final default;
 
 create table attempts (like old_attempts including defaults including constraints,
                        primary key (company_id, delivery_id, fence))

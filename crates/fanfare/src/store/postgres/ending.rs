@@ -15,9 +15,11 @@ use crate::store::{Ended, Result};
 const HOLD: &str = "
     select 1 from counts
     where (company_id, endpoint_id) in (
-        select d.company_id, d.endpoint_id from deliveries_waiting d
-        join unnest($1::uuid[], $2::uuid[]) as x (company_id, id)
-            on x.company_id = d.company_id and x.id = d.id and d.state = 0)
+        select d.company_id, d.endpoint_id
+        from unnest($1::uuid[], $2::uuid[]) as x (company_id, id)
+        cross join lateral (
+            select d.company_id, d.endpoint_id from deliveries_waiting d
+            where d.company_id = x.company_id and d.id = x.id offset 0) d)
     order by company_id, endpoint_id for update";
 
 /// What has ended leaves the deliveries that wait and goes to those of its day, as it is from then
@@ -46,7 +48,7 @@ const END: &str = concat!(
         order by company_id, id),
     ended as (
         delete from deliveries_waiting d using doomed x
-        where d.company_id = x.company_id and d.id = x.id and d.state = 0
+        where d.company_id = any (array[x.company_id]) and d.id = x.id
           and (not d.claimed or d.fence = coalesce(x.fence, d.fence))
         returning d.*, 2::smallint as ended_as, $5::bigint as ended_at, x.reason as ended_by,
                   null::uuid as newer, 0 as tried, 0 as probed),
@@ -68,15 +70,15 @@ pub(super) const LET_NEXT_GO: &str = "
     update deliveries_waiting d set due_at = greatest($3, d.due_at - 4503599627370496)
     from (select distinct e.company_id, e.endpoint_id, e.order_key from deliveries_final e
           join unnest($1::uuid[], $2::uuid[]) as x (company_id, id)
-              on x.company_id = e.company_id and x.id = e.id
+              on e.company_id = any (array[x.company_id]) and e.id = x.id
           where e.order_key is not null and e.id between $4 and $5) k
     cross join lateral (
         select n.id from deliveries_waiting n
         where n.company_id = k.company_id and n.endpoint_id = k.endpoint_id
           and n.order_key = k.order_key
         order by n.sequence limit 1) n
-    where d.company_id = k.company_id and d.id = n.id and d.state = 0
-      and d.due_at >= 4503599627370496
+    where d.company_id = any (array[k.company_id]) and d.id = n.id
+      and d.due_at - 4503599627370496 >= 0
     returning d.company_id, d.endpoint_id, d.due_at";
 
 /// Waiting deliveries to fail, column by column.

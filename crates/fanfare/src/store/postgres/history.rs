@@ -78,9 +78,9 @@ const OF_TYPE: &str = "
 
 /// Those of a list whose own or event's id it is: an index for each.
 const OF_ID: &str = "
-    from (select id from deliveries where company_id = $1 and id = $3
-          union select id from deliveries where company_id = $1 and event_id = $3) found
-    join deliveries d on d.company_id = $1 and d.id = found.id
+    from (select * from deliveries where company_id = $1 and id = $3
+          union all
+          select * from deliveries where company_id = $1 and event_id = $3 and id <> $3) d
     where d.endpoint_id = $2";
 
 /// The length of a list without counting it.

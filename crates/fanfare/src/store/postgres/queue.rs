@@ -24,6 +24,11 @@ use crate::store::{
     Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Unsent, Wanted,
 };
 
+// Of the deliveries that wait there are often none, and a plan may be from then: to read them all
+// seemed cheap. By `= any (array[…])` a company's rows are found in an index like by `=`, but the other
+// way round, to look through all rows for those that are wanted, is no choice. So it is with `lateral`
+// and `offset 0`.
+
 const RECOVER: &str =
     "update deliveries_waiting set claimed = false, due_at = $1 where claimed";
 
@@ -31,7 +36,7 @@ const RELEASE: &str = "
     update deliveries_waiting d set claimed = false, due_at = $4
     from (select * from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as c (company_id, id, fence)
           order by company_id, id) c
-    where d.company_id = c.company_id and d.id = c.id and d.state = 0 and d.fence = c.fence
+    where d.company_id = any (array[c.company_id]) and d.id = c.id and d.fence = c.fence
       and d.claimed";
 
 /// Each lane gives its longest due; rivals are sent to rows of their own by `skip locked`. For a
@@ -66,7 +71,7 @@ const CLAIM: &str = concat!(
     taken as (
         update deliveries_waiting d set fence = d.fence + 1, due_at = $6, claimed = true
         from (select * from due union all select * from forward) due
-        where d.company_id = due.company_id and d.id = due.id and d.state = 0
+        where d.company_id = any (array[due.company_id]) and d.id = due.id
         returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.event_id, d.fence,
                   d.attempts, d.probes, d.sequence, d.order_key is not null as ordered, d.shape)
     select t.n, t.id as delivery_id, t.fence, t.was_due_at, t.attempts, t.probes, t.sequence,
@@ -98,9 +103,11 @@ const NEXT_DUE: &str = "
     where e.disabled_at is null and e.deleted_at is null";
 
 const WAITING_OF: &str = concat!(
-    "select ",
+    "with d as materialized (
+        select * from deliveries_waiting where company_id = $1 and event_id = $2)
+    select ",
     delivery_columns!(),
-    " from deliveries_waiting d where d.company_id = $1 and d.event_id = $2 order by d.id"
+    " from d order by d.id"
 );
 
 const HAS_EVENT: &str = "select 1 from events where company_id = $1 and id = $2";

@@ -40,12 +40,12 @@ const RECORD: &str = concat!(
         set due_at = r.due_at, reason = r.reason, updated_at = r.at, attempts = d.attempts + 1,
             probes = d.probes + r.probe::int, claimed = false
         from results r
-        where d.company_id = r.company_id and d.id = r.delivery_id and d.state = 0
+        where d.company_id = any (array[r.company_id]) and d.id = r.delivery_id
           and d.fence = r.fence and d.claimed and r.state = 0
         returning r.n),
     ended as (
         delete from deliveries_waiting d using results r
-        where d.company_id = r.company_id and d.id = r.delivery_id and d.state = 0
+        where d.company_id = any (array[r.company_id]) and d.id = r.delivery_id
           and d.fence = r.fence and d.claimed and r.state <> 0
         returning d.*, r.n, r.state as ended_as, r.at as ended_at, r.reason as ended_by,
                   null::uuid as newer, 1 as tried, r.probe::int as probed),

@@ -21,19 +21,19 @@ const SUPERSEDE: &str = concat!(
         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[])
             as w (company_id, id, at, not_before)
         join deliveries_waiting n
-            on n.company_id = w.company_id and n.id = w.id and n.state = 0),
+            on n.company_id = any (array[w.company_id]) and n.id = w.id),
     older as materialized (
         select d.company_id, d.id, d.attempts, d.due_at & 4503599627370495 as start,
                n.id as newer, n.at, n.not_before
         from newest n
-        join deliveries_waiting d
-            on d.company_id = n.company_id and d.endpoint_id = n.endpoint_id
-            and d.coalesce_key = n.coalesce_key and d.sequence < n.sequence
-        where not d.claimed
-        order by d.company_id, d.id for update of d),
+        cross join lateral (
+            select d.company_id, d.id, d.attempts, d.due_at from deliveries_waiting d
+            where d.company_id = n.company_id and d.endpoint_id = n.endpoint_id
+              and d.coalesce_key = n.coalesce_key and d.sequence < n.sequence and not d.claimed
+            for update) d),
     ended as (
         delete from deliveries_waiting d using older o
-        where d.company_id = o.company_id and d.id = o.id and d.state = 0
+        where d.company_id = any (array[o.company_id]) and d.id = o.id
         returning d.*, 2::smallint as ended_as, o.at as ended_at,
                   'superseded by ' || o.newer as ended_by, o.newer, 0 as tried, 0 as probed),
     moved as (",
@@ -50,24 +50,26 @@ const SUPERSEDE: &str = concat!(
             + greatest(o.not_before, least(d.due_at & 4503599627370495, o.earliest))
         from (select company_id, newer, max(not_before) as not_before, min(start) as earliest
               from older where attempts = 0 group by company_id, newer) o
-        where d.company_id = o.company_id and d.id = o.newer and d.state = 0)
+        where d.company_id = any (array[o.company_id]) and d.id = o.newer)
     select company_id, id from ended"
 );
 
 /// Ends what would be tried again, if a newer one of its type and key waits.
 pub(super) const GIVE_WAY: &str = concat!(
-    "with ended as (
-        delete from deliveries_waiting d
-        using (select e.company_id, e.id,
-                      (select n.id from deliveries_waiting n
-                       where n.company_id = e.company_id and n.endpoint_id = e.endpoint_id
-                         and n.coalesce_key = e.coalesce_key and n.sequence > e.sequence
-                       order by n.sequence desc limit 1) as newer
-               from deliveries_waiting e
-               join unnest($1::uuid[], $2::uuid[]) as x (company_id, id)
-                   on x.company_id = e.company_id and x.id = e.id and e.state = 0
-               where e.coalesce_key is not null and not e.claimed) o
-        where d.company_id = o.company_id and d.id = o.id and d.state = 0
+    "with older as materialized (
+        select e.company_id, e.id,
+               (select n.id from deliveries_waiting n
+                where n.company_id = e.company_id and n.endpoint_id = e.endpoint_id
+                  and n.coalesce_key = e.coalesce_key and n.sequence > e.sequence
+                order by n.sequence desc limit 1) as newer
+        from unnest($1::uuid[], $2::uuid[]) as x (company_id, id)
+        cross join lateral (
+            select * from deliveries_waiting e
+            where e.company_id = x.company_id and e.id = x.id offset 0) e
+        where e.coalesce_key is not null and not e.claimed),
+    ended as (
+        delete from deliveries_waiting d using older o
+        where d.company_id = any (array[o.company_id]) and d.id = o.id
           and o.newer is not null and not d.claimed
         returning d.*, 2::smallint as ended_as, $3::bigint as ended_at,
                   'superseded by ' || o.newer as ended_by, o.newer, 0 as tried, 0 as probed),
