@@ -251,7 +251,7 @@ async fn drop_part(client: Transaction, part: &Part) -> Done<bool> {
     if !is_ours(&client, part, true).await? || (!part.is_day() && has_deliveries(&client, part).await?) {
         return undo(client).await;
     }
-    let (name, tables) = (&part.name, part.tables());
+    let tables = part.tables();
     client.batch_execute(&format!("lock table {tables} in exclusive mode")).await?;
     client.batch_execute("lock table replays in share mode").await?;
     let events = keys(&client.query(&staying_events(part), &[]).await?)?;
@@ -261,22 +261,39 @@ async fn drop_part(client: Transaction, part: &Part) -> Done<bool> {
     }
     client.batch_execute(READ_WHOLE_TABLES).await?;
     client.batch_execute(&note_dropped(part)).await?;
-    for (parent, table, _) in TABLES {
-        let detach = format!("alter table {parent} detach partition {table}_{name}");
-        client.batch_execute(&detach).await?;
+    let staying = [("events", "id", &events), ("attempts", "delivery_id", &attempts)];
+    let staying = staying.into_iter().filter(|(.., (_, ids))| !ids.is_empty());
+    for (table, id, keys) in staying.clone() {
+        set_aside(&client, part, (table, id), keys).await?;
     }
-    for (table, id, (companies, ids)) in
-        [("events", "id", &events), ("attempts", "delivery_id", &attempts)]
-    {
-        let keep = format!(
-            "insert into {table} select t.* from {table}_{name} t
-             join unnest($1::uuid[], $2::uuid[]) as k (company_id, id)
-                 on t.company_id = k.company_id and t.{id} = k.id"
-        );
-        client.execute(&keep, &[companies, ids]).await?;
-    }
+    // From here on, a few milliseconds, nobody reads either.
     client.batch_execute(&format!("drop table {tables}")).await?;
+    for (table, ..) in staying {
+        let bring_back = format!(
+            "insert into {table} select * from {table}_aside; drop table {table}_aside"
+        );
+        client.batch_execute(&bring_back).await?;
+    }
     commit(client).await
+}
+
+/// Copies rows that must not go with their day; while that is there, the rest would not take them.
+async fn set_aside(
+    client: &Transaction,
+    part: &Part,
+    (table, id): (&str, &str),
+    (companies, ids): &(Vec<Uuid>, Vec<Uuid>),
+) -> Done<()> {
+    let make = format!("create table {table}_aside (like {table})");
+    client.batch_execute(&make).await?;
+    let copy = format!(
+        "insert into {table}_aside select t.* from {table}_{} t
+         join unnest($1::uuid[], $2::uuid[]) as k (company_id, id)
+             on t.company_id = k.company_id and t.{id} = k.id",
+        part.name
+    );
+    client.execute(&copy, &[companies, ids]).await?;
+    Ok(())
 }
 
 /// Of a day of which much must stay the rest goes row by row.

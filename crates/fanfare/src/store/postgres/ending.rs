@@ -73,11 +73,11 @@ pub(super) const LET_NEXT_GO: &str = "
               on e.company_id = any (array[x.company_id]) and e.id = x.id
           where e.order_key is not null and e.id between $4 and $5) k
     cross join lateral (
-        select n.id from deliveries_waiting n
+        select n.company_id, n.id from deliveries_waiting n
         where n.company_id = k.company_id and n.endpoint_id = k.endpoint_id
           and n.order_key = k.order_key
         order by n.sequence limit 1) n
-    where d.company_id = any (array[k.company_id]) and d.id = n.id
+    where d.company_id = any (array[n.company_id]) and d.id = n.id
       and d.due_at - 4503599627370496 >= 0
     returning d.company_id, d.endpoint_id, d.due_at";
 
