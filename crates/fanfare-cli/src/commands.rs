@@ -6,6 +6,7 @@ mod demo;
 mod emit;
 mod explain;
 mod listen;
+mod nodes;
 mod openapi;
 mod replay;
 mod rotate_key;
@@ -22,7 +23,7 @@ use crate::settings::markdown;
 type Entry = (fn() -> Command, fn(&ArgMatches) -> Result);
 
 /// Every command.
-const COMMANDS: [Entry; 11] = [
+const COMMANDS: [Entry; 12] = [
     (serve::command, serve::run),
     (demo::command, demo::run),
     (token::command, token::run),
@@ -31,6 +32,7 @@ const COMMANDS: [Entry; 11] = [
     (replay::command, replay::run),
     (listen::command, listen::run),
     (check::command, check::run),
+    (nodes::command, nodes::run),
     (rotate_key::command, rotate_key::run),
     (openapi::command, openapi::run),
     (settings_table, |_| out::answer(markdown().trim_end())),

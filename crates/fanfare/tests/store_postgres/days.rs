@@ -222,7 +222,10 @@ async fn a_day_of_which_much_must_stay_goes_row_by_row() {
     emit_many(&shop, 1000, shop.at(0, 2)).await;
     shop.settle(shop.at(1, 0), shop.at(1, 0)).await;
     assert!(shop.is_there(&done).await);
-    assert_eq!(shop.days("deliveries_final").await.iter().filter(|n| n.contains("left")).count(), 1);
+    assert_eq!(
+        shop.days("deliveries_final").await.iter().filter(|n| n.contains("left")).count(),
+        1
+    );
     assert_eq!(shop.expire(shop.at(1, 0), None, 100).await.unwrap().rows, 1);
     assert!(!shop.is_there(&done).await && !shop.has_event(done.event.id).await);
     let waiting: Vec<_> = shop.history().await.iter().map(|h| (h.delivery.id, None)).collect();
@@ -352,7 +355,10 @@ async fn a_store_from_before_there_were_days_comes_along() {
     assert_eq!(shop.check().await.unwrap(), Vec::<String>::new());
     for (item, as_before) in shop.history().await.iter().zip(&before) {
         assert_eq!((&item.delivery, &item.last), (&as_before.delivery, &as_before.last));
-        assert_eq!((item.event.id, &item.event.payload), (as_before.event.id, &as_before.event.payload));
+        assert_eq!(
+            (item.event.id, &item.event.payload),
+            (as_before.event.id, &as_before.event.payload)
+        );
     }
     assert_eq!(shop.days("deliveries_final").await.len(), 1, "all that was there");
     assert_eq!(shop.rows("deliveries_waiting").await, 11);

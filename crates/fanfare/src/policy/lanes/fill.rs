@@ -25,6 +25,9 @@ pub struct Room {
 impl Lanes {
     /// Notes that something of this lane, in the store, falls due at `due_at`, and not before.
     pub fn stored(&mut self, key: LaneKey, due_at: Timestamp) {
+        if !self.owned.has(key.endpoint) {
+            return; // Its owner looks for itself.
+        }
         let lane = self.lane(key);
         lane.earliest = lane.earliest.min(due_at);
         if lane.store_due.is_none_or(|due| due_at < due) {
@@ -38,12 +41,17 @@ impl Lanes {
     /// which it is to be asked at `at`.
     pub fn look_into(&mut self, key: LaneKey, at: Timestamp) {
         self.stored(key, at);
-        self.lane(key).earliest = Timestamp(i64::MIN);
+        if let Some(lane) = self.lanes.get_mut(&key.endpoint) {
+            lane.earliest = Timestamp(i64::MIN);
+        }
     }
 
     /// Notes what was found in the store: the earliest due time of a lane, and how its endpoint
     /// does.
     pub fn found(&mut self, key: LaneKey, due_at: Timestamp, health: Health) {
+        if !self.owned.has(key.endpoint) {
+            return;
+        }
         self.meet(key, health, self.now);
         self.stored(key, due_at);
     }
@@ -98,6 +106,7 @@ impl Lanes {
     /// A lane has been asked for; what it got was handed to [`Lanes::claimed`]. `next_due` is when
     /// the earliest of the rest falls due.
     pub fn filled(&mut self, key: LaneKey, next_due: Option<Timestamp>) {
+        let next_due = next_due.filter(|_| self.owned.has(key.endpoint));
         let lane = self.lane(key);
         lane.filling = false;
         lane.earliest = lane.earliest.min(next_due.unwrap_or(Timestamp(i64::MAX)));

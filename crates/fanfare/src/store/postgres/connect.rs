@@ -24,7 +24,7 @@ const SCHEMA: &str = "fanfare";
 /// that is made dear. [`super::check`] lifts it for itself. Plans are made once and for all values:
 /// to plan a walk through history, with a partition for each day, takes longer than to take it.
 const OPTIONS: &str = "-csynchronous_commit=on -clock_timeout=10s \
-    -cidle_in_transaction_session_timeout=60s -cjit=off -cenable_seqscan=off \
+    -cidle_in_transaction_session_timeout=10s -cjit=off -cenable_seqscan=off \
     -cenable_bitmapscan=off -cenable_hashjoin=off -cenable_mergejoin=off \
     -cplan_cache_mode=force_generic_plan";
 
@@ -74,6 +74,10 @@ impl Address {
         let options = format!("{options} -cdefault_transaction_read_only=on");
         self.config.options(options);
         self
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     pub(super) fn schema(&self) -> &str {

@@ -17,11 +17,11 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::model::{DeliveryId, Timestamp};
+use crate::store::Result;
 use crate::store::postgres::Database;
 use crate::store::postgres::retention::{BEGIN_EXPIRE, expire_events};
 use crate::store::postgres::rows::get;
 use crate::store::postgres::transaction::Transaction;
-use crate::store::Result;
 
 /// What is kept in days, by which id.
 const TABLES: [(&str, &str, &str); 3] = [
@@ -248,7 +248,9 @@ async fn is_late(client: &Transaction, day: &Part) -> Done<bool> {
 /// replay would; all may read, and write to others.
 async fn drop_part(client: Transaction, part: &Part) -> Done<bool> {
     client.batch_execute(PATIENCE).await?;
-    if !is_ours(&client, part, true).await? || (!part.is_day() && has_deliveries(&client, part).await?) {
+    if !is_ours(&client, part, true).await?
+        || (!part.is_day() && has_deliveries(&client, part).await?)
+    {
         return undo(client).await;
     }
     let tables = part.tables();
@@ -269,9 +271,8 @@ async fn drop_part(client: Transaction, part: &Part) -> Done<bool> {
     // From here on, a few milliseconds, nobody reads either.
     client.batch_execute(&format!("drop table {tables}")).await?;
     for (table, ..) in staying {
-        let bring_back = format!(
-            "insert into {table} select * from {table}_aside; drop table {table}_aside"
-        );
+        let bring_back =
+            format!("insert into {table} select * from {table}_aside; drop table {table}_aside");
         client.batch_execute(&bring_back).await?;
     }
     commit(client).await
@@ -380,6 +381,7 @@ async fn undo(client: Transaction) -> Done<bool> {
 }
 
 fn keys(rows: &[Row]) -> Done<(Vec<Uuid>, Vec<Uuid>)> {
-    let key = |row: &Row| Ok((row.try_get::<_, Uuid>("company_id")?, row.try_get::<_, Uuid>("id")?));
+    let key =
+        |row: &Row| Ok((row.try_get::<_, Uuid>("company_id")?, row.try_get::<_, Uuid>("id")?));
     rows.iter().map(key).collect()
 }

@@ -16,6 +16,7 @@ use crate::model::{
 use crate::store::postgres::Postgres;
 use crate::store::postgres::accept::Call;
 use crate::store::postgres::ending::Doomed;
+use crate::store::postgres::nodes::MEMBER;
 use crate::store::postgres::rows::{
     self, delivery_columns, endpoint_columns, event_columns, get, keys, span, unsigned,
 };
@@ -29,9 +30,6 @@ use crate::store::{
 // way round, to look through all rows for those that are wanted, is no choice. So it is with `lateral`
 // and `offset 0`.
 
-const RECOVER: &str =
-    "update deliveries_waiting set claimed = false, due_at = $1 where claimed";
-
 const RELEASE: &str = "
     update deliveries_waiting d set claimed = false, due_at = $4
     from (select * from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as c (company_id, id, fence)
@@ -39,17 +37,21 @@ const RELEASE: &str = "
     where d.company_id = any (array[c.company_id]) and d.id = c.id and d.fence = c.fence
       and d.claimed";
 
-/// Each lane gives its longest due; rivals are sent to rows of their own by `skip locked`. For a
-/// probe, a lane that has nothing due gives what waits for a retry, the next one due: what was never
-/// tried has its own time, and what is parked waits for another one. Where nothing of a lane is due
-/// before a time, its walk begins there: what old snapshots keep of earlier rows lies before it. The
-/// events come in a statement of their own ([`EVENTS`]), which knows which days to look into.
+/// Each lane gives its longest due, if this node has its shard: the one who takes that away sees what
+/// is claimed here, or nothing is ([`MEMBER`]). For a probe, a lane that has nothing due gives what
+/// waits for a retry, the next one due: what was never tried has its own time, and what is parked
+/// waits for another one. Where nothing of a lane is due before a time, its walk begins there: what
+/// old snapshots keep of earlier rows lies before it. The events come in a statement of their own
+/// ([`EVENTS`]), which knows which days to look into.
 const CLAIM: &str = concat!(
     "with lane as materialized (
         select w.n, w.room, w.probe, w.earliest, ",
     endpoint_columns!(),
-    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $9::bigint[], $4::bigint[], $7::bool[])
-             as w (n, company_id, endpoint_id, earliest, room, probe)
+    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $7::bool[], $10::bigint[],
+                    $11::bigint[])
+             as w (n, company_id, endpoint_id, room, probe, epoch, earliest)
+        join shards s on s.shard = get_byte(uuid_send(w.endpoint_id), 15) & 63
+             and s.node = $9 and s.epoch = w.epoch
         join endpoints e on e.company_id = w.company_id and e.id = w.endpoint_id
         where e.disabled_at is null and e.deleted_at is null),
     due as materialized (
@@ -129,18 +131,11 @@ const LANES: &str = "
         where e.company_id = l.company_id and e.id = l.endpoint_id
           and e.disabled_at is null and e.deleted_at is null) e on true
     where l.due_at < 4503599627370496
+      and get_byte(uuid_send(l.endpoint_id), 15) & 63 = any($4::int[])
     limit $3";
 
 #[async_trait]
 impl Queue for Postgres {
-    /// A claim is known by its mark, so the lease need not be.
-    async fn recover(&self, now: Timestamp, _lease: Duration) -> Result<()> {
-        let client = self.database.writer().await?;
-        let statement = client.prepare_cached(RECOVER).await?;
-        client.execute(&statement, &[&now.0]).await?;
-        Ok(())
-    }
-
     async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
         self.emits.submit(Call::new(emits, admission)).await
     }
@@ -161,18 +156,23 @@ impl Queue for Postgres {
         let probes: Vec<bool> = wanted.iter().map(|lane| lane.probe).collect();
         let until = now.plus(lease);
         let earliest: Vec<i64> = wanted.iter().map(|lane| lane.earliest.0).collect();
-        #[rustfmt::skip]
-        let of_claim: [&(dyn ToSql + Sync); 9] = [
-            &numbers, &companies, &endpoints, &rooms, &now.0, &until.0, &probes, &PARKED_MS,
-            &earliest,
+        let seat = self.database.membership.seat();
+        let node = seat.node();
+        let epochs: Vec<i64> = endpoints.iter().map(|endpoint| seat.epoch(*endpoint)).collect();
+        let of_claim: [&(dyn ToSql + Sync); 11] = [
+            &numbers, &companies, &endpoints, &rooms, &now.0, &until.0, &probes, &PARKED_MS, &node,
+            &epochs, &earliest,
         ];
         let of_lanes: [&(dyn ToSql + Sync); 4] = [&numbers, &companies, &endpoints, &earliest];
         let client = Transaction::on(self.database.writer().await?);
         let claim = client.prepare_cached(CLAIM).await?;
         let next_due = client.prepare_cached(NEXT_DUE).await?;
-        let ((), claims, next_due) = tokio::try_join!(
+        let member = client.prepare_cached(MEMBER).await?;
+        let of_member: [&(dyn ToSql + Sync); 1] = [&node];
+        let ((), _, claims, next_due) = tokio::try_join!(
             biased;
             client.batch_execute("begin"),
+            client.query(&member, &of_member),
             client.query(&claim, &of_claim),
             client.query(&next_due, &of_lanes),
         )?;
@@ -233,7 +233,10 @@ impl Queue for Postgres {
             after.map_or_else(Default::default, |key| (key.company.uuid(), key.endpoint.uuid()));
         let client = self.database.reader().await?;
         let statement = client.prepare_cached(LANES).await?;
-        let rows = client.query(&statement, &[&company, &endpoint, &i64::from(limit)]).await?;
+        let held = self.database.membership.seat().held;
+        let shards: Vec<i32> = held.iter().map(i32::from).collect();
+        let limit = i64::from(limit);
+        let rows = client.query(&statement, &[&company, &endpoint, &limit, &shards]).await?;
         rows.iter().map(read_lane).collect()
     }
 }

@@ -10,6 +10,7 @@ use crate::metrics::Stopwatch;
 use crate::model::{Disabled, LaneKey, Outcome, Record, Verdict};
 use crate::store::postgres::batch::Job;
 use crate::store::postgres::ending::{LET_NEXT_GO, move_ended, woken};
+use crate::store::postgres::nodes::Seat;
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
 use crate::store::postgres::supersede::GIVE_WAY;
@@ -18,11 +19,20 @@ use crate::store::postgres::{Database, follow};
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::{Recorded, Result};
 
-/// A verdict counts if its claim still holds: nobody claimed again, nobody recorded under it, and
-/// the state is not final. What has ended moves to its day, as in [`super::ending`]. Rows are taken in
-/// the order of their keys, here as everywhere, so that rings are rare. Attempts under a claim that
-/// was lost are rare too, and come later ([`LATE`]): to see whether there is such a delivery is to
-/// look into every day. What counts is looked up in a set, by `is true`, rather than in a loop.
+/// Has the node the shard of the endpoint, in the epoch in which it claimed?
+macro_rules! is_held {
+    () => {
+        "(select s.node = $25 and s.epoch = r.epoch from shards s
+          where s.shard = get_byte(uuid_send(d.endpoint_id), 15) & 63)"
+    };
+}
+
+/// A verdict counts if its claim still holds: nobody claimed again, nobody recorded under it, the
+/// state is not final, and the node still has the shard. What has ended moves to its day, as in
+/// [`super::ending`]. Rows are taken in the order of their keys, here as everywhere, so that rings are
+/// rare. Attempts under a claim that was lost are rare too, and come later ([`LATE`]): to see whether
+/// there is such a delivery is to look into every day. What counts is looked up in a set, by
+/// `is true`, rather than in a loop.
 const RECORD: &str = concat!(
     "with results as materialized (
         select * from unnest(
@@ -30,10 +40,10 @@ const RECORD: &str = concat!(
             $7::text[], $8::bigint[], $9::int[], $10::bigint[], $11::bigint[],
             $12::text[], $13::text[], $14::int[], $15::text[], $16::bytea[], $17::text[],
             $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[],
-            $23::bool[])
+            $23::bool[], $24::bigint[])
         as r (n, company_id, delivery_id, fence, state, due_at, reason, at, number, started_at,
               duration_us, url, headers, status, answer_headers, body, flaw,
-              queue_us, dns_us, connect_us, tls_us, first_byte_us, probe)
+              queue_us, dns_us, connect_us, tls_us, first_byte_us, probe, epoch)
         order by company_id, delivery_id),
     again as (
         update deliveries_waiting d
@@ -41,13 +51,15 @@ const RECORD: &str = concat!(
             probes = d.probes + r.probe::int, claimed = false
         from results r
         where d.company_id = any (array[r.company_id]) and d.id = r.delivery_id
-          and d.fence = r.fence and d.claimed and r.state = 0
-        returning r.n),
+          and d.fence = r.fence and d.claimed and r.state = 0 and ",
+    is_held!(),
+    "   returning r.n),
     ended as (
         delete from deliveries_waiting d using results r
         where d.company_id = any (array[r.company_id]) and d.id = r.delivery_id
-          and d.fence = r.fence and d.claimed and r.state <> 0
-        returning d.*, r.n, r.state as ended_as, r.at as ended_at, r.reason as ended_by,
+          and d.fence = r.fence and d.claimed and r.state <> 0 and ",
+    is_held!(),
+    "   returning d.*, r.n, r.state as ended_as, r.at as ended_at, r.reason as ended_by,
                   null::uuid as newer, 1 as tried, r.probe::int as probed),
     moved as (",
     move_ended!(),
@@ -109,11 +121,11 @@ impl Job for Record {
     async fn together(database: &Database, records: &[Self]) -> Result<Vec<Recorded>> {
         let client = database.writer().await?;
         let clock = Stopwatch::start();
-        let keyed = Keyed::of(records);
+        let (keyed, seat) = (Keyed::of(records), database.membership.seat());
         let recorded = if !keyed.is_empty() || records.iter().any(follow::follows) {
-            follow::apply(Transaction::on(client), records, &keyed).await?
+            follow::apply(Transaction::on(client), (records, seat), &keyed).await?
         } else {
-            apply(&client, records).await?
+            apply(&client, records, seat).await?
         };
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
         Ok(recorded)
@@ -121,12 +133,20 @@ impl Job for Record {
 }
 
 /// Adds every attempt and applies every verdict that counts.
-pub(super) async fn apply(client: &Object, records: &[Record]) -> Result<Vec<Recorded>> {
+pub(super) async fn apply(
+    client: &Object,
+    records: &[Record],
+    seat: Seat,
+) -> Result<Vec<Recorded>> {
     let statement = client.prepare_cached(RECORD).await?;
     let all: Vec<&Record> = records.iter().collect();
     let (verdicts, attempts) = (Verdicts::of(&all)?, Attempts::of(&all)?);
+    let epochs: Vec<i64> =
+        records.iter().map(|record| seat.epoch(record.claim.endpoint.id.uuid())).collect();
+    let node = seat.node();
+    let tenure: [&(dyn ToSql + Sync); 2] = [&epochs, &node];
     let columns: Vec<&(dyn ToSql + Sync)> =
-        verdicts.columns().into_iter().chain(attempts.columns()).collect();
+        verdicts.columns().into_iter().chain(attempts.columns()).chain(tenure).collect();
     let rows = client.query(&statement, &columns).await?;
     let mut recorded = vec![Recorded::default(); records.len()];
     for row in &rows {
