@@ -344,18 +344,22 @@ fn staying_attempts(part: &Part) -> String {
     )
 }
 
-/// What others are to be told of.
+/// What others are to be told of, in one walk.
 fn note_dropped(part: &Part) -> String {
     let (name, of_event) = (&part.name, part.has("event_id"));
     format!(
-        "insert into dropped_counts as g (company_id, endpoint_id, concluded, failed)
-         select company_id, endpoint_id, count(*) filter (where state = 1),
-                count(*) filter (where state = 2)
-         from deliveries_{name} group by company_id, endpoint_id
-         on conflict (company_id, endpoint_id) do update
-         set concluded = g.concluded + excluded.concluded, failed = g.failed + excluded.failed;
+        "with day as materialized (
+            select company_id, endpoint_id, count(*) filter (where state = 1) as concluded,
+                   count(*) filter (where state = 2) as failed,
+                   array_agg(event_id) filter (where not {of_event}) as elsewhere
+            from deliveries_{name} group by company_id, endpoint_id),
+         counted as (
+            insert into dropped_counts as g (company_id, endpoint_id, concluded, failed)
+            select company_id, endpoint_id, concluded, failed from day
+            on conflict (company_id, endpoint_id) do update
+            set concluded = g.concluded + excluded.concluded, failed = g.failed + excluded.failed)
          insert into dropped_deliveries (company_id, event_id)
-         select distinct company_id, event_id from deliveries_{name} where not {of_event}
+         select distinct company_id, unnest(elsewhere) from day
          on conflict do nothing"
     )
 }
