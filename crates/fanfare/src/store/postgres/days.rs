@@ -262,7 +262,7 @@ async fn drop_part(client: Transaction, part: &Part) -> Done<bool> {
         return leave(client, part).await;
     }
     client.batch_execute(READ_WHOLE_TABLES).await?;
-    client.batch_execute(&note_dropped(part)).await?;
+    note_dropped(&client, part).await?;
     let staying = [("events", "id", &events), ("attempts", "delivery_id", &attempts)];
     let staying = staying.into_iter().filter(|(.., (_, ids))| !ids.is_empty());
     for (table, id, keys) in staying.clone() {
@@ -344,24 +344,31 @@ fn staying_attempts(part: &Part) -> String {
     )
 }
 
-/// What others are to be told of, in one walk.
-fn note_dropped(part: &Part) -> String {
+/// Notes what others are to be told of.
+async fn note_dropped(client: &Transaction, part: &Part) -> Done<()> {
     let (name, of_event) = (&part.name, part.has("event_id"));
-    format!(
+    let count = format!(
         "with day as materialized (
             select company_id, endpoint_id, count(*) filter (where state = 1) as concluded,
                    count(*) filter (where state = 2) as failed,
-                   array_agg(event_id) filter (where not {of_event}) as elsewhere
+                   count(*) filter (where not {of_event}) as elsewhere
             from deliveries_{name} group by company_id, endpoint_id),
          counted as (
             insert into dropped_counts as g (company_id, endpoint_id, concluded, failed)
             select company_id, endpoint_id, concluded, failed from day
             on conflict (company_id, endpoint_id) do update
             set concluded = g.concluded + excluded.concluded, failed = g.failed + excluded.failed)
-         insert into dropped_deliveries (company_id, event_id)
-         select distinct company_id, unnest(elsewhere) from day
-         on conflict do nothing"
-    )
+         select coalesce(sum(elsewhere), 0) > 0 as any_elsewhere from day"
+    );
+    if client.query_one(&count, &[]).await?.try_get("any_elsewhere")? {
+        let note = format!(
+            "insert into dropped_deliveries (company_id, event_id)
+             select distinct company_id, event_id from deliveries_{name} where not {of_event}
+             on conflict do nothing"
+        );
+        client.batch_execute(&note).await?;
+    }
+    Ok(())
 }
 
 /// Is it to us to change a day that still is, or is not, `there`?
