@@ -4,7 +4,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare::metrics::Metrics;
 use fanfare::model::{
     Claim, CompanyId, DeliveryId, DeliveryList, DeliverySort, DeliveryState, Endpoint, Event,
     EventId, Flow, History, Order, Ordering, Record, Timestamp, Verdict, Window,
@@ -17,7 +16,7 @@ use fanfare_testkit::contract::{LEASE, NOW, accept_all, act, attempt, endpoint, 
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use super::{Schema, connect, open, sql};
+use super::{Schema, connect, join, open, sql};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -348,7 +347,7 @@ async fn a_store_from_before_there_were_days_comes_along() {
     let name = format!("{}_old", shop.store.name);
     make_old(&name, &shop.store.name).await;
     let url = shop.store.url.replace(&shop.store.name, &name);
-    let store = Postgres::open(&url, Metrics::default()).await.unwrap();
+    let store = join(&url).await;
     let dropped = std::mem::replace(&mut shop.store, Schema { store, name, url });
     drop(dropped);
 

@@ -248,9 +248,7 @@ async fn is_late(client: &Transaction, day: &Part) -> Done<bool> {
 /// replay would; all may read, and write to others.
 async fn drop_part(client: Transaction, part: &Part) -> Done<bool> {
     client.batch_execute(PATIENCE).await?;
-    if !is_ours(&client, part, true).await?
-        || (!part.is_day() && has_deliveries(&client, part).await?)
-    {
+    if !is_ours(&client, part, true).await? || is_too_early(&client, part).await? {
         return undo(client).await;
     }
     let tables = part.tables();
@@ -263,19 +261,36 @@ async fn drop_part(client: Transaction, part: &Part) -> Done<bool> {
     }
     client.batch_execute(READ_WHOLE_TABLES).await?;
     note_dropped(&client, part).await?;
-    let staying = [("events", "id", &events), ("attempts", "delivery_id", &attempts)];
+    drop_all_but(
+        &client,
+        part,
+        [("events", "id", &events), ("attempts", "delivery_id", &attempts)],
+    )
+    .await?;
+    commit(client).await
+}
+
+/// The names of rows, column by column.
+type Keys = (Vec<Uuid>, Vec<Uuid>);
+
+/// Drops the tables of a day, and keeps these rows of them: by table, id and keys.
+async fn drop_all_but(
+    client: &Transaction,
+    part: &Part,
+    staying: [(&str, &str, &Keys); 2],
+) -> Done<()> {
     let staying = staying.into_iter().filter(|(.., (_, ids))| !ids.is_empty());
     for (table, id, keys) in staying.clone() {
-        set_aside(&client, part, (table, id), keys).await?;
+        set_aside(client, part, (table, id), keys).await?;
     }
     // From here on, a few milliseconds, nobody reads either.
-    client.batch_execute(&format!("drop table {tables}")).await?;
+    client.batch_execute(&format!("drop table {}", part.tables())).await?;
     for (table, ..) in staying {
         let bring_back =
             format!("insert into {table} select * from {table}_aside; drop table {table}_aside");
         client.batch_execute(&bring_back).await?;
     }
-    commit(client).await
+    Ok(())
 }
 
 /// Copies rows that must not go with their day; while that is there, the rest would not take them.
@@ -283,7 +298,7 @@ async fn set_aside(
     client: &Transaction,
     part: &Part,
     (table, id): (&str, &str),
-    (companies, ids): &(Vec<Uuid>, Vec<Uuid>),
+    (companies, ids): &Keys,
 ) -> Done<()> {
     let make = format!("create table {table}_aside (like {table})");
     client.batch_execute(&make).await?;
@@ -311,7 +326,11 @@ async fn leave(client: Transaction, part: &Part) -> Done<bool> {
     commit(client).await
 }
 
-async fn has_deliveries(client: &Transaction, part: &Part) -> Done<bool> {
+/// Where rows expire one by one, they all must have.
+async fn is_too_early(client: &Transaction, part: &Part) -> Done<bool> {
+    if part.is_day() {
+        return Ok(false);
+    }
     let look = format!("select exists (select from deliveries_{})", part.name);
     client.query_one(&look, &[]).await?.try_get(0)
 }
@@ -391,7 +410,7 @@ async fn undo(client: Transaction) -> Done<bool> {
     Ok(false)
 }
 
-fn keys(rows: &[Row]) -> Done<(Vec<Uuid>, Vec<Uuid>)> {
+fn keys(rows: &[Row]) -> Done<Keys> {
     let key =
         |row: &Row| Ok((row.try_get::<_, Uuid>("company_id")?, row.try_get::<_, Uuid>("id")?));
     rows.iter().map(key).collect()
