@@ -22,6 +22,9 @@ use fanfare_testkit::contract::{LEASE, NOW, accept_all, act, attempt, card, endp
 use futures_util::future::join_all;
 use tokio_postgres::{Client, NoTls};
 
+#[path = "store_postgres/days.rs"]
+mod days;
+
 fanfare_testkit::store_contract!(open);
 
 /// A store in a schema that goes with it.

@@ -178,7 +178,7 @@ pub(super) async fn emit_some(store: &dyn Store, company: CompanyId, count: usiz
 
 /// A lane and how much room it has.
 pub(super) fn wanted(endpoint: &Endpoint, limit: u32) -> Wanted {
-    Wanted { key: lane(endpoint), limit, probe: false }
+    Wanted { key: lane(endpoint), limit, earliest: Timestamp(i64::MIN), probe: false }
 }
 
 /// An endpoint's lane.

@@ -286,6 +286,10 @@ impl Upkeep for Tapped {
         self.call(Call::Write, |store| async move { store.reseal(anew).await }).await
     }
 
+    async fn turn(&self, now: Timestamp, before: Timestamp) -> Result<bool> {
+        self.call(Call::Write, |store| async move { store.turn(now, before).await }).await
+    }
+
     async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
         self.call(Call::Write, |store| async move { store.expire(before, from, limit).await }).await
     }

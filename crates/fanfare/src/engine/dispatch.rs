@@ -93,14 +93,13 @@ pub(super) fn give_back(world: &Arc<World>, claims: Vec<Claim>, again_after: Dur
     }
     let world = Arc::clone(world);
     world.clone().tasks.spawn(async move {
-        let now = world.clock.now();
+        let due = world.clock.now().plus(again_after);
         // Should this fail, the leases run out by themselves.
-        if let Err(error) = world.store.release(&claims, now).await {
+        if let Err(error) = world.store.release(&claims, due).await {
             tracing::warn!(%error, "claims could not be given back; their leases will run out");
             return;
         }
         let keys: BTreeSet<LaneKey> = claims.iter().map(|claim| claim.endpoint.lane()).collect();
-        let due = now.plus(again_after);
         world.decide(|lanes| keys.into_iter().for_each(|key| lanes.stored(key, due)));
     });
 }
@@ -135,7 +134,7 @@ async fn fill_lanes(world: &Arc<World>) -> store::Result<Option<Timestamp>> {
             // What was due is still due, after a pause.
             let mut lanes = world.lanes();
             for room in &rooms {
-                lanes.filled(room.key, Some(now.plus(PAUSE)));
+                lanes.unfilled(room, now.plus(PAUSE));
             }
         }
         filled?;
@@ -144,7 +143,12 @@ async fn fill_lanes(world: &Arc<World>) -> store::Result<Option<Timestamp>> {
 }
 
 async fn fill(world: &Arc<World>, rooms: &[Room], now: Timestamp) -> store::Result<()> {
-    let wanted = |room: &Room| Wanted { key: room.key, limit: room.limit, probe: room.probe };
+    let wanted = |room: &Room| Wanted {
+        key: room.key,
+        limit: room.limit,
+        earliest: room.earliest,
+        probe: room.probe,
+    };
     let wanted: Vec<Wanted> = rooms.iter().map(wanted).collect();
     let got = world.store.claim(&wanted, now, world.lease()).await?;
     let mut held = Vec::new();

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::engine::told::SOME_TIME;
 use crate::engine::{Engine, World, dispatch};
 use crate::model::{
     Claim, Disabled, Endpoint, EndpointId, Event, EventId, LaneKey, Notice, Record, Timestamp,
     Verdict,
 };
 use crate::policy::lanes::{Change, LaneView};
+use crate::store::Word;
 
 impl Engine {
     /// What the lane of an endpoint does and waits for now.
@@ -131,7 +133,7 @@ impl World {
         dispatch::give_back(self, held, Duration::ZERO);
     }
 
-    /// Notes that a lane may have something due in the store now.
+    /// Notes that a lane may have something due in the store now, or since any time.
     pub(super) fn look_into(self: &Arc<Self>, key: LaneKey) {
         self.look_into_all(&[key]);
     }
@@ -142,6 +144,9 @@ impl World {
             return;
         }
         let now = self.clock.now();
-        self.fall_due(keys.iter().map(|key| (*key, now)));
+        let (own, others): (Vec<LaneKey>, Vec<LaneKey>) =
+            keys.iter().partition(|lane| self.tenure.owns(lane.endpoint.uuid()));
+        self.decide(|lanes| own.into_iter().for_each(|lane| lanes.look_into(lane, now)));
+        self.tell(others.into_iter().map(|lane| (lane, Word::Due(SOME_TIME))).collect());
     }
 }

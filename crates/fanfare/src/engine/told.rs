@@ -11,6 +11,8 @@ use crate::engine::cancel::cancelled_by_peer;
 use crate::model::{LaneKey, Timestamp};
 use crate::store::{self, Word};
 
+/// When something is due of which only the store knows when.
+pub(super) const SOME_TIME: Timestamp = Timestamp(0);
 /// How often is looked for what was told: the bell is only a hint.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -30,11 +32,14 @@ pub(super) async fn hear(world: Arc<World>) {
 
 async fn hear_once(world: &Arc<World>) -> store::Result<()> {
     let words = world.store.told().await?;
+    let now = world.clock.now();
     let mut changed: HashMap<LaneKey, bool> = HashMap::new();
     world.decide(|lanes| {
         for (lane, word) in &words {
-            if let Word::Due(at) = word {
-                lanes.stored(*lane, *at);
+            match word {
+                Word::Due(at) if *at <= SOME_TIME => lanes.look_into(*lane, now),
+                Word::Due(at) => lanes.stored(*lane, *at),
+                _ => {}
             }
         }
     });
@@ -58,7 +63,7 @@ async fn hear_once(world: &Arc<World>) -> store::Result<()> {
 }
 
 impl World {
-    /// Notes that something falls due in lanes, this node's or another's.
+    /// Notes that something falls due in lanes, this node's or another's, and not before.
     pub(super) fn fall_due(self: &Arc<Self>, due: impl Iterator<Item = (LaneKey, Timestamp)>) {
         let (own, others): (Vec<_>, Vec<_>) =
             due.partition(|(lane, _)| self.tenure.owns(lane.endpoint.uuid()));

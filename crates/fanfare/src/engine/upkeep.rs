@@ -62,6 +62,8 @@ struct Round {
     lapsed: bool,
     /// No name is older than names are kept.
     forgotten: bool,
+    /// There is room for the days to come, and none left that has expired.
+    turned: bool,
     history: Walk,
     /// No finished replay is older than history.
     replays: bool,
@@ -94,12 +96,8 @@ impl Round {
         } else if !self.forgotten {
             let before = now.minus(rules.key_retention());
             self.forgotten = store.forget(before, SLICE).await? == 0;
-        } else if !self.history.done {
-            let before = now.minus(rules.retention);
-            self.history.go_on(store.expire(before, self.history.place, SLICE).await?);
-        } else if !self.replays {
-            let before = now.minus(rules.retention);
-            self.replays = store.forget_replays(before, SLICE).await? == 0;
+        } else if !(self.turned && self.history.done && self.replays) {
+            self.expire(store.as_ref(), now, now.minus(rules.retention)).await?;
         } else if !self.access {
             self.access = forget_access(world, now).await? == 0;
         } else if !self.payloads.done && rules.payload_retention < rules.retention {
@@ -109,6 +107,23 @@ impl Round {
             return store.reclaim().await;
         }
         Ok(true)
+    }
+
+    /// A slice of what goes with history: days, deliveries, replays.
+    async fn expire(
+        &mut self,
+        store: &dyn Store,
+        now: Timestamp,
+        before: Timestamp,
+    ) -> store::Result<()> {
+        if !self.turned {
+            self.turned = !store.turn(now, before).await?;
+        } else if !self.history.done {
+            self.history.go_on(store.expire(before, self.history.place, SLICE).await?);
+        } else {
+            self.replays = store.forget_replays(before, SLICE).await? == 0;
+        }
+        Ok(())
     }
 }
 

@@ -162,6 +162,8 @@ pub struct Wanted {
     pub key: LaneKey,
     /// For how many more.
     pub limit: u32,
+    /// Nothing of it that waits is due before: a store need not look there.
+    pub earliest: Timestamp,
     /// Whether one that waits for a retry may be brought forward when nothing is due.
     pub probe: bool,
 }

@@ -241,9 +241,15 @@ pub trait Upkeep: Send + Sync {
     /// Keeps `value` under `name` in the place of `before`. Returns whether that was kept there.
     async fn keep_instead(&self, name: &str, before: &[u8], value: &[u8]) -> Result<bool>;
 
+    /// Where history is kept in days: makes room for those to come after `now`, and removes at once
+    /// one that ended before `before`. Returns whether there is more to do. Deliveries that wait stay,
+    /// with their events and attempts.
+    async fn turn(&self, now: Timestamp, before: Timestamp) -> Result<bool>;
+
     /// Goes on from `from` through what is old: removes up to `limit` final deliveries that were made
     /// before `before`, with their attempts, and what no longer has a delivery: events and deleted
-    /// endpoints. Events that nobody heard go by their own time. A crash may undo it.
+    /// endpoints. Events that nobody heard go by their own time. What is kept in days is left to
+    /// [`Upkeep::turn`]. A crash may undo it.
     async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept>;
 
     /// Goes on from `from` through what is old: empties the payloads of up to `limit` events that

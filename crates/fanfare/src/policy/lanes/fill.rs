@@ -16,22 +16,34 @@ pub struct Room {
     pub key: LaneKey,
     /// For how many claims.
     pub limit: u32,
+    /// Nothing of it that waits in the store is due before.
+    pub earliest: Timestamp,
     /// Whether it is to be a probe: what waits for a retry may be brought forward.
     pub probe: bool,
 }
 
 impl Lanes {
-    /// Notes that something of this lane, in the store, falls due at `due_at`.
+    /// Notes that something of this lane, in the store, falls due at `due_at`, and not before.
     pub fn stored(&mut self, key: LaneKey, due_at: Timestamp) {
         if !self.owned.has(key.endpoint) {
             return; // Its owner looks for itself.
         }
         let lane = self.lane(key);
+        lane.earliest = lane.earliest.min(due_at);
         if lane.store_due.is_none_or(|due| due_at < due) {
             lane.store_due = Some(due_at);
             lane.dry = false;
         }
         self.wait_for_store(key.endpoint);
+    }
+
+    /// Notes that something of this lane may be due in the store, perhaps since long before, for
+    /// which it is to be asked at `at`.
+    pub fn look_into(&mut self, key: LaneKey, at: Timestamp) {
+        self.stored(key, at);
+        if let Some(lane) = self.lanes.get_mut(&key.endpoint) {
+            lane.earliest = Timestamp(i64::MIN);
+        }
     }
 
     /// Notes what was found in the store: the earliest due time of a lane, and how its endpoint
@@ -83,7 +95,10 @@ impl Lanes {
             let room = room.min(claims_left);
             claims_left -= room;
             let (key, probe) = (lane.key, lane.breaker.is_open());
-            rooms.push(Room { key, limit: u32::try_from(room).unwrap_or(u32::MAX), probe });
+            // What is stored while it is being filled may be due earlier than what is found.
+            let earliest = std::mem::replace(&mut lane.earliest, Timestamp(i64::MAX));
+            let limit = u32::try_from(room).unwrap_or(u32::MAX);
+            rooms.push(Room { key, limit, earliest, probe });
         }
         rooms
     }
@@ -94,12 +109,20 @@ impl Lanes {
         let next_due = next_due.filter(|_| self.owned.has(key.endpoint));
         let lane = self.lane(key);
         lane.filling = false;
+        lane.earliest = lane.earliest.min(next_due.unwrap_or(Timestamp(i64::MAX)));
         if let Some(due) = next_due.filter(|due| lane.store_due.is_none_or(|known| *due < known)) {
             lane.store_due = Some(due);
         }
         lane.dry = lane.breaker.is_open() && lane.window.is_empty();
         self.wait_for_store(key.endpoint);
         self.forget_if_idle(key.endpoint);
+    }
+
+    /// A lane could not be filled: what is due of it is still due, and asked for at `again_at`.
+    pub fn unfilled(&mut self, room: &Room, again_at: Timestamp) {
+        let lane = self.lane(room.key);
+        lane.earliest = lane.earliest.min(room.earliest);
+        self.filled(room.key, Some(again_at));
     }
 
     /// Lets a lane with room wait for what it has in the store.

@@ -33,6 +33,8 @@ pub(super) struct Lane {
     pub(super) cap: u32,
     /// When the earliest delivery that is not in the window falls due.
     pub(super) store_due: Option<Timestamp>,
+    /// Nothing that waits in the store is due before.
+    pub(super) earliest: Timestamp,
     /// When the store is to be asked: its place among those that wait for that.
     pub(super) asks_at: Option<Timestamp>,
     /// When it is to be looked at again: its place among those that wait for time to pass.
@@ -92,6 +94,7 @@ impl Lane {
             in_flight: 0,
             cap,
             store_due: None,
+            earliest: Timestamp(i64::MIN),
             asks_at: None,
             timer: None,
             filling: false,
@@ -149,6 +152,7 @@ impl Lane {
     pub(super) fn forget(&mut self) {
         self.kept = None;
         self.store_due = None;
+        self.earliest = Timestamp(i64::MIN);
         self.pace = Pace::default();
         self.cap = self.cap.max(1);
     }

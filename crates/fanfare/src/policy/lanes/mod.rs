@@ -395,7 +395,7 @@ impl Lanes {
                     pass: Pass { key, probe, began_at: now, number, life },
                 });
             }
-            self.stored(key, lease_end);
+            self.look_into(key, lease_end);
         }
     }
 

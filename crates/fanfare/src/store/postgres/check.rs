@@ -39,6 +39,11 @@ const INVARIANTS: &[(&str, &str)] = &[
         "select 'delivery ' || id as name from deliveries where state = 1 and attempts < 1",
     ),
     (
+        "waits and has ended",
+        "select 'delivery ' || w.id as name from deliveries_waiting w
+         join deliveries_final d on d.company_id = w.company_id and d.id = w.id",
+    ),
+    (
         "has no event",
         "select 'delivery ' || d.id as name from deliveries d
          where not exists (select from events v
@@ -85,7 +90,11 @@ const INVARIANTS: &[(&str, &str)] = &[
                       count(*) filter (where state = 1) as concluded,
                       count(*) filter (where state = 2) as failed
                from deliveries group by company_id, endpoint_id) d
-         full join counts c using (company_id, endpoint_id)
+         full join (select c.company_id, c.endpoint_id, c.waiting,
+                           c.concluded - coalesce(g.concluded, 0) as concluded,
+                           c.failed - coalesce(g.failed, 0) as failed
+                    from counts c left join dropped_counts g using (company_id, endpoint_id)) c
+             using (company_id, endpoint_id)
          where (coalesce(d.waiting, 0), coalesce(d.concluded, 0), coalesce(d.failed, 0))
              is distinct from
                (coalesce(c.waiting, 0), coalesce(c.concluded, 0), coalesce(c.failed, 0))",
@@ -98,7 +107,10 @@ const INVARIANTS: &[(&str, &str)] = &[
                                as first
                     from deliveries group by company_id, event_id) d
            on d.company_id = v.company_id and d.event_id = v.id
-         where coalesce(d.first, 0) > v.deliveries or (d.any is null and v.deliveries > 0)",
+         where coalesce(d.first, 0) > v.deliveries
+            or (d.any is null and v.deliveries > 0
+                and not exists (select from dropped_deliveries g
+                                where g.company_id = v.company_id and g.event_id = v.id))",
     ),
     (
         "repeats one of another event or endpoint",

@@ -62,8 +62,8 @@ const ATTEMPTS_OF_EVENT: &str = concat!(
 );
 
 const FIRST_IN_ORDER: &str = "
-    select id from deliveries
-    where company_id = $1 and endpoint_id = $2 and order_key = $3 and state = 0
+    select id from deliveries_waiting
+    where company_id = $1 and endpoint_id = $2 and order_key = $3
     order by sequence limit 1";
 
 /// All of a list, however it is cut.
@@ -78,15 +78,19 @@ const OF_TYPE: &str = "
 
 /// Those of a list whose own or event's id it is: an index for each.
 const OF_ID: &str = "
-    from (select id from deliveries where company_id = $1 and id = $3
-          union select id from deliveries where company_id = $1 and event_id = $3) found
-    join deliveries d on d.company_id = $1 and d.id = found.id
+    from (select * from deliveries where company_id = $1 and id = $3
+          union all
+          select * from deliveries where company_id = $1 and event_id = $3 and id <> $3) d
     where d.endpoint_id = $2";
 
 /// The length of a list without counting it.
 const TOTAL: &str = "
-    select coalesce(sum(waiting + concluded + failed), 0)::bigint as count
-    from counts where company_id = $1 and endpoint_id = $2";
+    select coalesce(sum(rows), 0)::bigint as count
+    from (select waiting + concluded + failed as rows from counts
+          where company_id = $1 and endpoint_id = $2
+          union all
+          select -concluded - failed from dropped_counts
+          where company_id = $1 and endpoint_id = $2) c";
 
 const URL_MATCHES: &str = "
     select strpos(lower(url collate \"C\"), lower($3 collate \"C\")) > 0 as matches

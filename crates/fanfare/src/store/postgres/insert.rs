@@ -34,7 +34,7 @@ const NAMES: &str = "
 
 /// Sent behind the counts, which hold the lanes and know how far their numbers are.
 const DELIVERIES: &str = "
-    insert into deliveries (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
+    insert into deliveries_waiting (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
                             claimed, fence, state, attempts, sequence, expires_at)
     select d.company_id, d.id, d.endpoint_id, event_id, shape, due_at, at, claimed, claimed::int,
            0, 0, c.sequence - d.behind, expires_at
@@ -47,7 +47,7 @@ const DELIVERIES: &str = "
 /// Those with keys: parked where another one waits under the same order key, of this batch
 /// (`follows`) or from before.
 const KEYED: &str = "
-    insert into deliveries (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
+    insert into deliveries_waiting (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
                             claimed, fence, state, attempts, sequence, expires_at, order_key,
                             coalesce_key)
     select d.company_id, d.id, d.endpoint_id, event_id, shape,
@@ -62,9 +62,9 @@ const KEYED: &str = "
     join counts c on c.company_id = d.company_id and c.endpoint_id = d.endpoint_id
     cross join lateral (
         select d.follows or exists (
-            select from deliveries o
+            select from deliveries_waiting o
             where o.company_id = d.company_id and o.endpoint_id = d.endpoint_id
-              and o.order_key = d.order_key and o.state = 0) as parked) p
+              and o.order_key = d.order_key) as parked) p
     returning id, claimed, due_at";
 
 const COUNTS: &str = "

@@ -5,10 +5,17 @@ use tokio_postgres::Client;
 use crate::store::{Result, StoreError};
 
 /// Every step, in order. To change a table, add a file.
+///
+/// From the fifth on they only add, because nodes of the version before go on working beside them:
+/// a column is new and has a default, a table or an index is new, and nothing that the version
+/// before reads or writes is renamed, dropped or made stricter. They are short: no lock that readers
+/// or writers feel is held for more than 100 ms however many rows there are, so an index on a table
+/// that grows is made for each new partition, or concurrently and by the upkeep.
 const MIGRATIONS: &[(i32, &str)] = &[
     (1, include_str!("../../../../../migrations/postgres/0001_init.sql")),
     (2, include_str!("../../../../../migrations/postgres/0002_flow.sql")),
     (3, include_str!("../../../../../migrations/postgres/0003_guard.sql")),
+    (4, include_str!("../../../../../migrations/postgres/0004_partitions.sql")),
     (5, include_str!("../../../../../migrations/postgres/0005_nodes.sql")),
 ];
 

@@ -9,6 +9,7 @@ mod audit;
 mod batch;
 mod check;
 mod connect;
+mod days;
 mod ending;
 mod endpoints;
 mod error;

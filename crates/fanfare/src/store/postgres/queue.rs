@@ -10,38 +10,46 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::model::{
-    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, EventId, LaneKey, PARKED_MS,
-    Record, Timestamp,
+    Claim, CompanyId, Delivery, DeliveryId, Endpoint, EndpointId, Event, EventId, LaneKey,
+    PARKED_MS, Record, Timestamp,
 };
 use crate::store::postgres::Postgres;
 use crate::store::postgres::accept::Call;
 use crate::store::postgres::ending::Doomed;
 use crate::store::postgres::nodes::MEMBER;
 use crate::store::postgres::rows::{
-    self, delivery_columns, endpoint_columns, event_columns, get, unsigned,
+    self, delivery_columns, endpoint_columns, event_columns, get, keys, span, unsigned,
 };
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{
     Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Unsent, Wanted,
 };
 
-/// As in `record`, the state is not asked for.
+// Of the deliveries that wait there are often none, and a plan may be from then: to read them all
+// seemed cheap. By `= any (array[…])` a company's rows are found in an index like by `=`, but the other
+// way round, to look through all rows for those that are wanted, is no choice. So it is with `lateral`
+// and `offset 0`.
+
 const RELEASE: &str = "
-    update deliveries d set claimed = false, due_at = $4
+    update deliveries_waiting d set claimed = false, due_at = $4
     from (select * from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as c (company_id, id, fence)
           order by company_id, id) c
-    where d.company_id = c.company_id and d.id = c.id and d.fence = c.fence
+    where d.company_id = any (array[c.company_id]) and d.id = c.id and d.fence = c.fence
       and d.claimed";
 
 /// Each lane gives its longest due, if this node has its shard: the one who takes that away sees what
-/// is claimed here, or nothing is ([`MEMBER`]). For a probe, a lane that has nothing due gives what waits for a retry, the next one due: what was never
-/// tried has its own time, and what is parked waits for another one.
+/// is claimed here, or nothing is ([`MEMBER`]). For a probe, a lane that has nothing due gives what
+/// waits for a retry, the next one due: what was never tried has its own time, and what is parked
+/// waits for another one. Where nothing of a lane is due before a time, its walk begins there: what
+/// old snapshots keep of earlier rows lies before it. The events come in a statement of their own
+/// ([`EVENTS`]), which knows which days to look into.
 const CLAIM: &str = concat!(
     "with lane as materialized (
-        select w.n, w.room, w.probe, ",
+        select w.n, w.room, w.probe, w.earliest, ",
     endpoint_columns!(),
-    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $7::bool[], $10::bigint[])
-             as w (n, company_id, endpoint_id, room, probe, epoch)
+    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $7::bool[], $10::bigint[],
+                    $11::bigint[])
+             as w (n, company_id, endpoint_id, room, probe, epoch, earliest)
         join shards s on s.shard = get_byte(uuid_send(w.endpoint_id), 15) & 63
              and s.node = $9 and s.epoch = w.epoch
         join endpoints e on e.company_id = w.company_id and e.id = w.endpoint_id
@@ -49,51 +57,59 @@ const CLAIM: &str = concat!(
     due as materialized (
         select l.n, d.company_id, d.id, d.due_at
         from lane l cross join lateral (
-            select d.company_id, d.id, d.due_at from deliveries d
+            select d.company_id, d.id, d.due_at from deliveries_waiting d
             where d.company_id = l.company_id and d.endpoint_id = l.endpoint_id
-              and d.state = 0 and d.due_at <= $5
+              and d.due_at >= l.earliest and d.due_at <= $5
             order by d.due_at, d.id limit l.room for update skip locked) d),
     forward as materialized (
         select l.n, d.company_id, d.id, d.due_at
         from lane l cross join lateral (
-            select d.company_id, d.id, d.due_at from deliveries d
+            select d.company_id, d.id, d.due_at from deliveries_waiting d
             where d.company_id = l.company_id and d.endpoint_id = l.endpoint_id
-              and d.state = 0 and d.attempts > 0 and not d.claimed
-              and d.due_at > $5 and d.due_at < $8
+              and d.attempts > 0 and not d.claimed
+              and d.due_at > $5 and d.due_at < $8 and d.due_at >= l.earliest
             order by d.due_at, d.id limit 1 for update skip locked) d
         where l.probe and not exists (select from due where due.n = l.n)),
     taken as (
-        update deliveries d set fence = d.fence + 1, due_at = $6, claimed = true
+        update deliveries_waiting d set fence = d.fence + 1, due_at = $6, claimed = true
         from (select * from due union all select * from forward) due
-        where d.company_id = due.company_id and d.id = due.id
+        where d.company_id = any (array[due.company_id]) and d.id = due.id
         returning due.n, due.due_at as was_due_at, d.company_id, d.id, d.event_id, d.fence,
                   d.attempts, d.probes, d.sequence, d.order_key is not null as ordered, d.shape)
     select t.n, t.id as delivery_id, t.fence, t.was_due_at, t.attempts, t.probes, t.sequence,
-           t.ordered, t.shape, ",
-    event_columns!(),
-    ", l.*
-    from taken t
-    join events v on v.company_id = t.company_id and v.id = t.event_id
-    join lane l on l.n = t.n
+           t.ordered, t.shape, t.event_id, l.*
+    from taken t join lane l on l.n = t.n
     order by t.n, t.was_due_at, t.id"
+);
+
+/// By the first and the last of their ids, so that no other days are looked into.
+const EVENTS: &str = concat!(
+    "select ",
+    event_columns!(),
+    " from unnest($1::uuid[], $2::uuid[]) as q (company_id, id)
+    join events v on v.company_id = q.company_id and v.id = q.id
+    where v.id between $3 and $4"
 );
 
 /// Sent behind the claim in the same transaction, so it sees what was claimed.
 const NEXT_DUE: &str = "
     select w.n, d.due_at
-    from unnest($1::int[], $2::uuid[], $3::uuid[]) as w (n, company_id, endpoint_id)
+    from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[])
+        as w (n, company_id, endpoint_id, earliest)
     join endpoints e on e.company_id = w.company_id and e.id = w.endpoint_id
     cross join lateral (
-        select d.due_at from deliveries d
-        where d.company_id = w.company_id and d.endpoint_id = w.endpoint_id and d.state = 0
-          and d.due_at < 4503599627370496
+        select d.due_at from deliveries_waiting d
+        where d.company_id = w.company_id and d.endpoint_id = w.endpoint_id
+          and d.due_at >= w.earliest and d.due_at < 4503599627370496
         order by d.due_at, d.id limit 1) d
     where e.disabled_at is null and e.deleted_at is null";
 
 const WAITING_OF: &str = concat!(
-    "select ",
+    "with d as materialized (
+        select * from deliveries_waiting where company_id = $1 and event_id = $2)
+    select ",
     delivery_columns!(),
-    " from deliveries d where d.company_id = $1 and d.event_id = $2 and d.state = 0 order by d.id"
+    " from d order by d.id"
 );
 
 const HAS_EVENT: &str = "select 1 from events where company_id = $1 and id = $2";
@@ -101,13 +117,13 @@ const HAS_EVENT: &str = "select 1 from events where company_id = $1 and id = $2"
 /// From lane to lane, one seek each: the first row behind a lane begins the next one.
 const LANES: &str = "
     with recursive lane as (
-        (select company_id, endpoint_id, due_at from deliveries
-         where state = 0 and (company_id, endpoint_id) > ($1::uuid, $2::uuid)
+        (select company_id, endpoint_id, due_at from deliveries_waiting
+         where (company_id, endpoint_id) > ($1::uuid, $2::uuid)
          order by company_id, endpoint_id, due_at, id limit 1)
         union all
         select next.* from lane cross join lateral (
-            select company_id, endpoint_id, due_at from deliveries
-            where state = 0 and (company_id, endpoint_id) > (lane.company_id, lane.endpoint_id)
+            select company_id, endpoint_id, due_at from deliveries_waiting
+            where (company_id, endpoint_id) > (lane.company_id, lane.endpoint_id)
             order by company_id, endpoint_id, due_at, id limit 1) next)
     select l.company_id, l.endpoint_id, l.due_at, e.failing_since, e.held_until
     from lane l join lateral (
@@ -139,29 +155,30 @@ impl Queue for Postgres {
         let rooms: Vec<i64> = wanted.iter().map(|lane| i64::from(lane.limit)).collect();
         let probes: Vec<bool> = wanted.iter().map(|lane| lane.probe).collect();
         let until = now.plus(lease);
+        let earliest: Vec<i64> = wanted.iter().map(|lane| lane.earliest.0).collect();
         let seat = self.database.membership.seat();
         let node = seat.node();
         let epochs: Vec<i64> = endpoints.iter().map(|endpoint| seat.epoch(*endpoint)).collect();
-        let of_claim: [&(dyn ToSql + Sync); 10] = [
+        let of_claim: [&(dyn ToSql + Sync); 11] = [
             &numbers, &companies, &endpoints, &rooms, &now.0, &until.0, &probes, &PARKED_MS, &node,
-            &epochs,
+            &epochs, &earliest,
         ];
-        let of_lanes = &of_claim[..3];
+        let of_lanes: [&(dyn ToSql + Sync); 4] = [&numbers, &companies, &endpoints, &earliest];
         let client = Transaction::on(self.database.writer().await?);
         let claim = client.prepare_cached(CLAIM).await?;
         let next_due = client.prepare_cached(NEXT_DUE).await?;
         let member = client.prepare_cached(MEMBER).await?;
         let of_member: [&(dyn ToSql + Sync); 1] = [&node];
-        let ((), _, claims, next_due, ()) = tokio::try_join!(
+        let ((), _, claims, next_due) = tokio::try_join!(
             biased;
             client.batch_execute("begin"),
             client.query(&member, &of_member),
             client.query(&claim, &of_claim),
-            client.query(&next_due, of_lanes),
-            client.batch_execute("commit"),
+            client.query(&next_due, &of_lanes),
         )?;
+        let events = load_events(&client, &claims).await?;
         client.ended();
-        gather(wanted, &claims, &next_due)
+        gather(wanted, (&claims, &events), &next_due)
     }
 
     async fn record(&self, record: Record) -> Result<Recorded> {
@@ -224,8 +241,35 @@ impl Queue for Postgres {
     }
 }
 
+/// The events of what was claimed, and the end of the transaction.
+async fn load_events(client: &Transaction, claims: &[Row]) -> Result<Events> {
+    let (companies, ids) = keys(claims.iter(), "event_id")?;
+    let Some((first, last)) = span(&ids) else {
+        client.batch_execute("commit").await?;
+        return Ok(Events::new());
+    };
+    let events = client.prepare_cached(EVENTS).await?;
+    let of_events: [&(dyn ToSql + Sync); 4] = [&companies, &ids, &first, &last];
+    let (rows, ()) = tokio::try_join!(
+        biased;
+        client.query(&events, &of_events),
+        client.batch_execute("commit"),
+    )?;
+    let read = |row| {
+        let event = rows::event(row)?;
+        Ok(((event.company, event.id), Arc::new(event)))
+    };
+    rows.iter().map(read).collect()
+}
+
+type Events = HashMap<(CompanyId, EventId), Arc<Event>>;
+
 /// One answer for each lane wanted, in the order they were.
-fn gather(wanted: &[Wanted], claims: &[Row], next_due: &[Row]) -> Result<Vec<Claimed>> {
+fn gather(
+    wanted: &[Wanted],
+    (claims, events): (&[Row], &Events),
+    next_due: &[Row],
+) -> Result<Vec<Claimed>> {
     let empty = |lane: &Wanted| Claimed { key: lane.key, claims: Vec::new(), next_due: None };
     let mut claimed: Vec<Claimed> = wanted.iter().map(empty).collect();
     let mut endpoints: HashMap<LaneKey, Arc<Endpoint>> = HashMap::new();
@@ -236,7 +280,10 @@ fn gather(wanted: &[Wanted], claims: &[Row], next_due: &[Row]) -> Result<Vec<Cla
             None => Arc::new(rows::endpoint(row)?),
         };
         endpoints.insert(lane.key, Arc::clone(&endpoint));
-        lane.claims.push(read_claim(row, endpoint)?);
+        let event = EventId::from_uuid(get(row, "event_id")?);
+        if let Some(event) = events.get(&(lane.key.company, event)) {
+            lane.claims.push(read_claim(row, endpoint, Arc::clone(event))?);
+        }
     }
     for row in next_due {
         if let Some(lane) = lane_of(row, &mut claimed)? {
@@ -251,7 +298,7 @@ fn lane_of<'a>(row: &Row, claimed: &'a mut [Claimed]) -> Result<Option<&'a mut C
     Ok(claimed.get_mut(number.unsigned_abs() as usize))
 }
 
-fn read_claim(row: &Row, endpoint: Arc<Endpoint>) -> Result<Claim> {
+fn read_claim(row: &Row, endpoint: Arc<Endpoint>, event: Arc<Event>) -> Result<Claim> {
     Ok(Claim {
         delivery: DeliveryId::from_uuid(get(row, "delivery_id")?),
         fence: rows::fence(row)?,
@@ -261,7 +308,7 @@ fn read_claim(row: &Row, endpoint: Arc<Endpoint>) -> Result<Claim> {
         sequence: rows::sequence(row)?,
         ordered: get(row, "ordered")?,
         shape: rows::shape(row, "shape")?,
-        event: Arc::new(rows::event(row)?),
+        event,
         endpoint,
     })
 }

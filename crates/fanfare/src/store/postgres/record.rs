@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::metrics::Stopwatch;
 use crate::model::{Disabled, LaneKey, Outcome, Record, Verdict};
 use crate::store::postgres::batch::Job;
-use crate::store::postgres::ending::{LET_NEXT_GO, woken};
+use crate::store::postgres::ending::{LET_NEXT_GO, move_ended, woken};
 use crate::store::postgres::nodes::Seat;
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
@@ -19,13 +19,22 @@ use crate::store::postgres::{Database, follow};
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::{Recorded, Result};
 
+/// Has the node the shard of the endpoint, in the epoch in which it claimed?
+macro_rules! is_held {
+    () => {
+        "(select s.node = $25 and s.epoch = r.epoch from shards s
+          where s.shard = get_byte(uuid_send(d.endpoint_id), 15) & 63)"
+    };
+}
+
 /// A verdict counts if its claim still holds: nobody claimed again, nobody recorded under it, the
-/// state is not final, and the node still has the shard. The attempt goes into the history either way. Rows are taken in the order
-/// of their keys, here as everywhere, so that nobody waits in a ring. Only what waits is claimed (a
-/// check of the table), so the state need not be asked for; asked for, it would tempt the planner
-/// to look for ids in the index of lanes.
-const RECORD: &str = "
-    with results as materialized (
+/// state is not final, and the node still has the shard. What has ended moves to its day, as in
+/// [`super::ending`]. Rows are taken in the order of their keys, here as everywhere, so that rings are
+/// rare. Attempts under a claim that was lost are rare too, and come later ([`LATE`]): to see whether
+/// there is such a delivery is to look into every day. What counts is looked up in a set, by
+/// `is true`, rather than in a loop.
+const RECORD: &str = concat!(
+    "with results as materialized (
         select * from unnest(
             $1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $5::smallint[], $6::bigint[],
             $7::text[], $8::bigint[], $9::int[], $10::bigint[], $11::bigint[],
@@ -36,40 +45,67 @@ const RECORD: &str = "
               duration_us, url, headers, status, answer_headers, body, flaw,
               queue_us, dns_us, connect_us, tls_us, first_byte_us, probe, epoch)
         order by company_id, delivery_id),
-    held as (
-        update deliveries d
-        set state = r.state, due_at = r.due_at, reason = r.reason, updated_at = r.at,
-            attempts = d.attempts + 1, probes = d.probes + r.probe::int, claimed = false
+    again as (
+        update deliveries_waiting d
+        set due_at = r.due_at, reason = r.reason, updated_at = r.at, attempts = d.attempts + 1,
+            probes = d.probes + r.probe::int, claimed = false
         from results r
-        where d.company_id = r.company_id and d.id = r.delivery_id and d.fence = r.fence
-          and d.claimed
-          and exists (select from shards s
-                      where s.shard = get_byte(uuid_send(d.endpoint_id), 15) & 63
-                        and s.node = $25 and s.epoch = r.epoch)
-        returning r.n, d.company_id, d.endpoint_id, d.state),
+        where d.company_id = any (array[r.company_id]) and d.id = r.delivery_id
+          and d.fence = r.fence and d.claimed and r.state = 0 and ",
+    is_held!(),
+    "   returning r.n),
+    ended as (
+        delete from deliveries_waiting d using results r
+        where d.company_id = any (array[r.company_id]) and d.id = r.delivery_id
+          and d.fence = r.fence and d.claimed and r.state <> 0 and ",
+    is_held!(),
+    "   returning d.*, r.n, r.state as ended_as, r.at as ended_at, r.reason as ended_by,
+                  null::uuid as newer, 1 as tried, r.probe::int as probed),
+    moved as (",
+    move_ended!(),
+    "),
+    held as materialized (select n from again union all select n from ended),
     history as (
         insert into attempts (company_id, delivery_id, fence, counted, number, started_at,
                               duration_us, url, headers, status, answer_headers, body, flaw,
                               queue_us, dns_us, connect_us, tls_us, first_byte_us, probe)
-        select company_id, delivery_id, fence, n in (select n from held), number, started_at,
-               duration_us, url, headers, status, answer_headers, body, flaw,
+        select company_id, delivery_id, fence, true, number, started_at, duration_us, url,
+               headers, status, answer_headers, body, flaw,
                queue_us, dns_us, connect_us, tls_us, first_byte_us, probe
-        from results r
-        where n in (select n from held)
-           or exists (select from deliveries d
-                      where d.company_id = r.company_id and d.id = r.delivery_id)
+        from results r where (n in (select n from held)) is true
         on conflict do nothing),
     tally as (
         insert into counts (company_id, endpoint_id, waiting, concluded, failed)
-        select company_id, endpoint_id, -count(*), count(*) filter (where state = 1),
-               count(*) filter (where state = 2)
-        from held where state <> 0
+        select company_id, endpoint_id, -count(*), count(*) filter (where ended_as = 1),
+               count(*) filter (where ended_as = 2)
+        from ended
         group by company_id, endpoint_id order by company_id, endpoint_id
         on conflict (company_id, endpoint_id) do update
         set waiting = counts.waiting + excluded.waiting,
             concluded = counts.concluded + excluded.concluded,
             failed = counts.failed + excluded.failed)
-    select n from held";
+    select n from held"
+);
+
+/// An attempt whose claim was lost: it is seen, but does not count.
+const LATE: &str = "
+    insert into attempts (company_id, delivery_id, fence, counted, number, started_at,
+                          duration_us, url, headers, status, answer_headers, body, flaw,
+                          queue_us, dns_us, connect_us, tls_us, first_byte_us, probe)
+    select company_id, delivery_id, fence, false, number, started_at, duration_us, url, headers,
+           status, answer_headers, body, flaw, queue_us, dns_us, connect_us, tls_us, first_byte_us,
+           probe
+    from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[],
+                $7::text[], $8::text[], $9::int[], $10::text[], $11::bytea[], $12::text[],
+                $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[],
+                $18::bool[])
+        as r (company_id, delivery_id, fence, number, started_at, duration_us, url, headers,
+              status, answer_headers, body, flaw, queue_us, dns_us, connect_us, tls_us,
+              first_byte_us, probe)
+    where exists (select from deliveries d
+                  where d.company_id = r.company_id and d.id = r.delivery_id
+                    and d.id between $19 and $20)
+    on conflict do nothing";
 
 impl Job for Record {
     type Answer = Recorded;
@@ -103,7 +139,8 @@ pub(super) async fn apply(
     seat: Seat,
 ) -> Result<Vec<Recorded>> {
     let statement = client.prepare_cached(RECORD).await?;
-    let (verdicts, attempts) = (Verdicts::of(records)?, Attempts::of(records)?);
+    let all: Vec<&Record> = records.iter().collect();
+    let (verdicts, attempts) = (Verdicts::of(&all)?, Attempts::of(&all)?);
     let epochs: Vec<i64> =
         records.iter().map(|record| seat.epoch(record.claim.endpoint.id.uuid())).collect();
     let node = seat.node();
@@ -118,7 +155,25 @@ pub(super) async fn apply(
             recorded.applied = true;
         }
     }
+    let late: Vec<&Record> = recorded
+        .iter()
+        .zip(records)
+        .filter_map(|(recorded, record)| (!recorded.applied).then_some(record))
+        .collect();
+    add_late(client, &late).await?;
     Ok(recorded)
+}
+
+/// Adds attempts that do not count.
+async fn add_late(client: &Object, late: &[&Record]) -> Result<()> {
+    let (verdicts, attempts) = (Verdicts::of(late)?, Attempts::of(late)?);
+    let Some((first, last)) = rows::span(&verdicts.delivery) else { return Ok(()) };
+    let statement = client.prepare_cached(LATE).await?;
+    let names: [&(dyn ToSql + Sync); 3] = [&verdicts.company, &verdicts.delivery, &verdicts.fence];
+    let days: [&(dyn ToSql + Sync); 2] = [&first, &last];
+    let columns = [&names[..], &attempts.columns(), &days].concat();
+    client.execute(&statement, &columns).await?;
+    Ok(())
 }
 
 /// Deliveries with keys: others may wait for the end of one, and one that is to be tried again may
@@ -155,10 +210,12 @@ impl Keyed {
         }
         let give_way = client.prepare_cached(GIVE_WAY).await?;
         let next = client.prepare_cached(LET_NEXT_GO).await?;
-        let keyed: [&(dyn ToSql + Sync); 3] = [&self.company, &self.delivery, &self.at];
+        let Some((first, last)) = rows::span(&self.delivery) else { return Ok(Vec::new()) };
+        let keyed: [&(dyn ToSql + Sync); 5] =
+            [&self.company, &self.delivery, &self.at, &first, &last];
         let (_, next) = tokio::try_join!(
             biased;
-            client.execute(&give_way, &keyed),
+            client.execute(&give_way, &keyed[..3]),
             client.query(&next, &keyed),
         )?;
         woken(&next)
@@ -179,7 +236,7 @@ struct Verdicts {
 }
 
 impl Verdicts {
-    fn of(records: &[Record]) -> Result<Self> {
+    fn of(records: &[&Record]) -> Result<Self> {
         let mut columns = Verdicts::default();
         for (number, record) in (0..).zip(records) {
             let (state, due_at, reason) = match &record.verdict {
@@ -228,9 +285,10 @@ struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    fn of(records: &'a [Record]) -> Result<Self> {
+    fn of(records: &[&'a Record]) -> Result<Self> {
         let mut columns = Attempts::default();
-        for Record { attempt, .. } in records {
+        for record in records {
+            let attempt = &record.attempt;
             columns.number.push(integer(attempt.number)?);
             columns.started_at.push(attempt.started_at.0);
             columns.duration_us.push(write_micros(attempt.duration));

@@ -106,13 +106,13 @@ const ADD: &str = concat!(
     placed as materialized (
         select new.*, order_key is not null and (
                    row_number() over (partition by endpoint_id, order_key order by n) > 1
-                   or exists (select from deliveries w
+                   or exists (select from deliveries_waiting w
                               where w.company_id = $1 and w.endpoint_id = new.endpoint_id
-                                and w.order_key = new.order_key and w.state = 0)) as parked
+                                and w.order_key = new.order_key)) as parked
         from new),
     made as (
-        insert into deliveries (company_id, id, endpoint_id, event_id, shape, due_at, updated_at,
-                                replay_of, replay_id, claimed, fence, state, attempts, sequence,
+        insert into deliveries_waiting (company_id, id, endpoint_id, event_id, shape, due_at,
+                                updated_at, replay_of, replay_id, claimed, fence, state, attempts, sequence,
                                 expires_at, order_key)
         select $1, p.id, p.endpoint_id, event_id, shape,
                case when parked then due_at + 4503599627370496 else due_at end, $8, replay_of, $9,

@@ -1,4 +1,4 @@
-//! What is old goes, a little at a time.
+//! What is old goes, a little at a time, where it does not go with its day ([`super::days`]).
 //!
 //! What may go is looked for first, on a reader's time; then it is locked and judged again.
 
@@ -6,35 +6,43 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::model::{CompanyId, DeliveryId, Timestamp};
-use crate::store::postgres::Database;
-use crate::store::postgres::rows::get;
+use crate::store::postgres::rows::{get, keys};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::upkeep::rows_of;
+use crate::store::postgres::{Database, days};
 use crate::store::{Place, Result, Swept};
 
 /// No replay makes deliveries of events meanwhile: one that is removed here was seen to have none.
-const BEGIN_EXPIRE: &str = "begin; lock table replays in share mode";
+pub(super) const BEGIN_EXPIRE: &str = "begin; lock table replays in share mode";
 
 /// Ids tell when they were made, so old ones are those below one of that time. Companies one by
 /// one, because every index begins with them.
-const OLD: &str = "
-    select d.company_id, d.id, d.state <> 0 as over from companies c
-    cross join lateral (
-        select d.company_id, d.id, d.state from deliveries d
-        where d.company_id = c.company_id and d.id < $1
-          and (d.company_id, d.id) > ($3::uuid, $4::uuid)
-        order by d.id limit $2) d
-    where c.company_id >= $3
-    order by c.company_id, d.id limit $2";
+fn old(partitions: &[String]) -> String {
+    let of_each = partitions.iter().map(|partition| {
+        format!(
+            "(select d.company_id, d.id from {partition} d
+              where d.company_id = c.company_id and d.id < $1
+                and (d.company_id, d.id) > ($3::uuid, $4::uuid)
+              order by d.id limit $2)"
+        )
+    });
+    let of_all = of_each.collect::<Vec<_>>().join(" union all ");
+    format!(
+        "select d.company_id, d.id from companies c
+         cross join lateral (select * from ({of_all}) d order by id limit $2) d
+         where c.company_id >= $3
+         order by c.company_id, d.id limit $2"
+    )
+}
 
 const EXPIRE_DELIVERIES: &str = "
     with doomed as materialized (
-        select d.company_id, d.id from deliveries d
+        select d.company_id, d.id from deliveries_final d
         join unnest($1::uuid[], $2::uuid[]) as o (company_id, id)
           on d.company_id = o.company_id and d.id = o.id
-        where d.state <> 0 for update of d skip locked),
+        for update of d skip locked),
     gone as (
-        delete from deliveries d using doomed
+        delete from deliveries_final d using doomed
         where d.company_id = doomed.company_id and d.id = doomed.id
         returning d.company_id, d.id, d.endpoint_id, d.event_id, d.state),
     history as (
@@ -61,20 +69,24 @@ const EXPIRE_EVENTS: &str = "
         returning 1)
     select count(*) as rows from gone";
 
-const EXPIRE_UNHEARD: &str = "
-    with old as materialized (
-        select v.company_id, v.id from companies c
-        cross join lateral (
-            select v.company_id, v.id from events v
-            where v.company_id = c.company_id and v.deliveries = 0 and v.created_at < $1
-              and not exists (select from deliveries d
-                              where d.company_id = v.company_id and d.event_id = v.id)
-            order by v.created_at limit $2) v
-        limit $2),
-    gone as (
-        delete from events v using old where v.company_id = old.company_id and v.id = old.id
-        returning 1)
-    select count(*) as rows from gone";
+fn expire_unheard(partition: &str) -> String {
+    format!(
+        "with old as materialized (
+            select v.company_id, v.id from companies c
+            cross join lateral (
+                select v.company_id, v.id from {partition} v
+                where v.company_id = c.company_id and v.deliveries = 0 and v.created_at < $1
+                  and not exists (select from deliveries d
+                                  where d.company_id = v.company_id and d.event_id = v.id)
+                order by v.created_at limit $2) v
+            limit $2),
+        gone as (
+            delete from {partition} v using old
+            where v.company_id = old.company_id and v.id = old.id
+            returning 1)
+        select count(*) as rows from gone"
+    )
+}
 
 const EXPIRE_ENDPOINTS: &str = "
     with old as materialized (
@@ -82,6 +94,8 @@ const EXPIRE_ENDPOINTS: &str = "
         where e.deleted_at < $1
           and not exists (select from deliveries d
                           where d.company_id = e.company_id and d.endpoint_id = e.id)
+          and not exists (select from dropped_counts g
+                          where g.company_id = e.company_id and g.endpoint_id = e.id)
         limit $2),
     gone as (
         delete from endpoints e using old where e.company_id = old.company_id and e.id = old.id
@@ -125,19 +139,15 @@ pub(super) async fn expire(
     limit: u32,
 ) -> Result<Swept> {
     let cutoff = DeliveryId::first_at(before).uuid();
-    let found = look(database, OLD, &cutoff, (from, limit)).await?;
+    let old = old(&days::others(database, "deliveries_final").await?);
+    let found = look(database, &old, &cutoff, (from, limit)).await?;
     let next = place_after(&found, limit)?;
     let client = Transaction::on(database.writer().await?);
     client.batch_execute(BEGIN_EXPIRE).await?;
-    let mut over = Vec::new();
-    for row in &found {
-        if get(row, "over")? {
-            over.push(row);
-        }
-    }
-    let mut rows = expire_deliveries(&client, &over).await?;
+    let mut rows = expire_deliveries(&client, &found).await?;
     if next.is_none() {
-        rows += expire_rest(&client, before, limit).await?;
+        let events = days::others(database, "events").await?;
+        rows += expire_rest(&client, &events, before, limit).await?;
     }
     client.batch_execute("commit").await?;
     client.ended();
@@ -146,21 +156,33 @@ pub(super) async fn expire(
     Ok(Swept { rows, next: if again { from.or(Some(END)) } else { next } })
 }
 
-async fn expire_deliveries(client: &Transaction, over: &[&Row]) -> Result<u64> {
-    let (companies, ids) = keys(over.iter().copied(), "id")?;
+async fn expire_deliveries(client: &Transaction, old: &[Row]) -> Result<u64> {
+    let (companies, ids) = keys(old.iter(), "id")?;
     let of_deliveries = client.prepare_cached(EXPIRE_DELIVERIES).await?;
     let gone = client.query(&of_deliveries, &[&companies, &ids]).await?;
-    let (companies, events) = keys(gone.iter(), "event_id")?;
-    let of_events = client.prepare_cached(EXPIRE_EVENTS).await?;
-    client.query_one(&of_events, &[&companies, &events]).await?;
+    expire_events(client, &gone).await?;
     Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
 }
 
+/// Removes the events of deliveries that are gone, unless they have others.
+pub(super) async fn expire_events(client: &Transaction, gone: &[Row]) -> Result<()> {
+    let (companies, events) = keys(gone.iter(), "event_id")?;
+    let of_events = client.prepare_cached(EXPIRE_EVENTS).await?;
+    client.query_one(&of_events, &[&companies, &events]).await?;
+    Ok(())
+}
+
 /// What never had a delivery, and endpoints whose last one is gone.
-async fn expire_rest(client: &Transaction, before: Timestamp, limit: u32) -> Result<u64> {
+async fn expire_rest(
+    client: &Transaction,
+    events: &[String],
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64> {
     let mut rows = 0;
-    for sql in [EXPIRE_UNHEARD, EXPIRE_ENDPOINTS] {
-        let statement = client.prepare_cached(sql).await?;
+    let of_events = events.iter().map(|partition| expire_unheard(partition));
+    for sql in of_events.chain([EXPIRE_ENDPOINTS.to_owned()]) {
+        let statement = client.prepare_cached(&sql).await?;
         let limit = i64::from(limit);
         rows += rows_of(&client.query_one(&statement, &[&before.0, &limit]).await?)?;
     }
@@ -214,9 +236,4 @@ fn place_after(found: &[Row], limit: u32) -> Result<Option<Place>> {
     let Some(last) = found.last().filter(|_| full) else { return Ok(None) };
     let company = CompanyId::from_uuid(get(last, "company_id")?);
     Ok(Some(Place { company, id: get(last, "id")? }))
-}
-
-fn keys<'a>(rows: impl Iterator<Item = &'a Row>, id: &str) -> Result<(Vec<Uuid>, Vec<Uuid>)> {
-    let key = |row| Ok((get::<Uuid>(row, "company_id")?, get::<Uuid>(row, id)?));
-    rows.map(key).collect()
 }

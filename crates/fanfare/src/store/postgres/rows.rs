@@ -81,6 +81,20 @@ pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Result<T> {
     row.try_get(column).map_err(|_| corrupt(column))
 }
 
+/// The names of rows, column by column: of their company and under `id`.
+pub(super) fn keys<'a>(
+    rows: impl Iterator<Item = &'a Row>,
+    id: &str,
+) -> Result<(Vec<Uuid>, Vec<Uuid>)> {
+    let key = |row| Ok((get::<Uuid>(row, "company_id")?, get::<Uuid>(row, id)?));
+    rows.map(key).collect()
+}
+
+/// The first and the last of some ids: they tell a statement which days it need not open.
+pub(super) fn span(ids: &[Uuid]) -> Option<(Uuid, Uuid)> {
+    Some((*ids.iter().min()?, *ids.iter().max()?))
+}
+
 pub(super) fn company(row: &Row) -> Result<Company> {
     Ok(Company {
         id: CompanyId::from_uuid(get(row, "company_id")?),

@@ -8,69 +8,79 @@ use uuid::Uuid;
 use crate::model::{DeliveryId, Event};
 use crate::store::Result;
 use crate::store::birth;
-use crate::store::postgres::ending::LET_NEXT_GO;
-use crate::store::postgres::rows::get;
+use crate::store::postgres::ending::{LET_NEXT_GO, move_ended};
+use crate::store::postgres::rows::{get, span};
 use crate::store::postgres::transaction::Transaction;
 
 /// Sent behind the counts, which hold the lanes, and the deliveries. What a claimer takes meanwhile
 /// is left to it. The newest takes over the earliest time of those that were not tried yet; the bits
 /// of a due time below the one that parks it tell when it may be sent.
-const SUPERSEDE: &str = "
-    with newest as materialized (
+const SUPERSEDE: &str = concat!(
+    "with newest as materialized (
         select n.company_id, n.endpoint_id, n.coalesce_key, n.sequence, n.id, w.at, w.not_before
         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[])
             as w (company_id, id, at, not_before)
-        join deliveries n on n.company_id = w.company_id and n.id = w.id),
+        join deliveries_waiting n
+            on n.company_id = any (array[w.company_id]) and n.id = w.id),
     older as materialized (
         select d.company_id, d.id, d.attempts, d.due_at & 4503599627370495 as start,
                n.id as newer, n.at, n.not_before
         from newest n
-        join deliveries d on d.company_id = n.company_id and d.endpoint_id = n.endpoint_id
-            and d.coalesce_key = n.coalesce_key and d.sequence < n.sequence
-        where d.state = 0 and not d.claimed
-        order by d.company_id, d.id for update of d),
+        cross join lateral (
+            select d.company_id, d.id, d.attempts, d.due_at from deliveries_waiting d
+            where d.company_id = n.company_id and d.endpoint_id = n.endpoint_id
+              and d.coalesce_key = n.coalesce_key and d.sequence < n.sequence and not d.claimed
+            for update) d),
     ended as (
-        update deliveries d
-        set state = 2, due_at = o.at, updated_at = o.at, superseded_by = o.newer,
-            reason = 'superseded by ' || o.newer
-        from older o where d.company_id = o.company_id and d.id = o.id
-        returning d.company_id, d.endpoint_id, d.id),
+        delete from deliveries_waiting d using older o
+        where d.company_id = any (array[o.company_id]) and d.id = o.id
+        returning d.*, 2::smallint as ended_as, o.at as ended_at,
+                  'superseded by ' || o.newer as ended_by, o.newer, 0 as tried, 0 as probed),
+    moved as (",
+    move_ended!(),
+    "),
     tally as (
         update counts c set waiting = c.waiting - e.count, failed = c.failed + e.count
         from (select company_id, endpoint_id, count(*) as count from ended
               group by company_id, endpoint_id) e
         where c.company_id = e.company_id and c.endpoint_id = e.endpoint_id),
     taken_over as (
-        update deliveries d
+        update deliveries_waiting d
         set due_at = (d.due_at & 4503599627370496)
             + greatest(o.not_before, least(d.due_at & 4503599627370495, o.earliest))
         from (select company_id, newer, max(not_before) as not_before, min(start) as earliest
               from older where attempts = 0 group by company_id, newer) o
-        where d.company_id = o.company_id and d.id = o.newer)
-    select company_id, id from ended";
+        where d.company_id = any (array[o.company_id]) and d.id = o.newer)
+    select company_id, id from ended"
+);
 
 /// Ends what would be tried again, if a newer one of its type and key waits.
-pub(super) const GIVE_WAY: &str = "
-    with ended as (
-        update deliveries d
-        set state = 2, due_at = $3, updated_at = $3, superseded_by = o.newer,
-            reason = 'superseded by ' || o.newer
-        from (select e.company_id, e.id,
-                     (select n.id from deliveries n
-                      where n.company_id = e.company_id and n.endpoint_id = e.endpoint_id
-                        and n.coalesce_key = e.coalesce_key and n.state = 0
-                        and n.sequence > e.sequence
-                      order by n.sequence desc limit 1) as newer
-              from deliveries e
-              join unnest($1::uuid[], $2::uuid[]) as x (company_id, id)
-                  on x.company_id = e.company_id and x.id = e.id
-              where e.coalesce_key is not null and e.state = 0 and not e.claimed) o
-        where d.company_id = o.company_id and d.id = o.id and o.newer is not null
-        returning d.company_id, d.endpoint_id)
+pub(super) const GIVE_WAY: &str = concat!(
+    "with older as materialized (
+        select e.company_id, e.id,
+               (select n.id from deliveries_waiting n
+                where n.company_id = e.company_id and n.endpoint_id = e.endpoint_id
+                  and n.coalesce_key = e.coalesce_key and n.sequence > e.sequence
+                order by n.sequence desc limit 1) as newer
+        from unnest($1::uuid[], $2::uuid[]) as x (company_id, id)
+        cross join lateral (
+            select * from deliveries_waiting e
+            where e.company_id = x.company_id and e.id = x.id offset 0) e
+        where e.coalesce_key is not null and not e.claimed),
+    ended as (
+        delete from deliveries_waiting d using older o
+        where d.company_id = any (array[o.company_id]) and d.id = o.id
+          and o.newer is not null and not d.claimed
+        returning d.*, 2::smallint as ended_as, $3::bigint as ended_at,
+                  'superseded by ' || o.newer as ended_by, o.newer, 0 as tried, 0 as probed),
+    moved as (",
+    move_ended!(),
+    ")
     update counts c set waiting = c.waiting - e.count, failed = c.failed + e.count
     from (select company_id, endpoint_id, count(*) as count from ended
           group by company_id, endpoint_id) e
-    where c.company_id = e.company_id and c.endpoint_id = e.endpoint_id";
+    where c.company_id = e.company_id and c.endpoint_id = e.endpoint_id"
+);
 
 /// The newest of each lane's coalescing keys in a batch.
 #[derive(Default)]
@@ -121,7 +131,8 @@ impl Newest {
         let ids: Vec<Uuid> = ended.iter().map(|row| get(row, "id")).collect::<Result<_>>()?;
         let now = at.iter().copied().max().unwrap_or_default();
         let statement = transaction.prepare_cached(LET_NEXT_GO).await?;
-        for row in transaction.query(&statement, &[&companies, &ids, &now]).await? {
+        let (first, last) = span(&ids).unwrap_or_default();
+        for row in transaction.query(&statement, &[&companies, &ids, &now, &first, &last]).await? {
             let due_at: i64 = get(&row, "due_at")?;
             let first = freed.entry(get(&row, "endpoint_id")?).or_insert(due_at);
             *first = due_at.min(*first);

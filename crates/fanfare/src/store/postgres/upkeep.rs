@@ -9,7 +9,7 @@ use crate::model::{CompanyId, EndpointId, LaneKey, Purpose, Sealed, Timestamp, e
 use crate::store::postgres::ending::Doomed;
 use crate::store::postgres::rows::{get, unsigned};
 use crate::store::postgres::transaction::Transaction;
-use crate::store::postgres::{Postgres, check, nodes, retention};
+use crate::store::postgres::{Postgres, check, days, nodes, retention};
 use crate::store::rows::SEALED;
 use crate::store::{Ended, Place, Resealed, Result, Swept, Upkeep};
 
@@ -26,8 +26,8 @@ const KEEP_INSTEAD: &str = "update kept set value = $3 where name = $1 and value
 const BURIED: &str = "
     select d.company_id, d.id from endpoints e
     cross join lateral (
-        select d.company_id, d.id from deliveries d
-        where d.company_id = e.company_id and d.endpoint_id = e.id and d.state = 0
+        select d.company_id, d.id from deliveries_waiting d
+        where d.company_id = e.company_id and d.endpoint_id = e.id
         order by d.due_at, d.id limit $1) d
     where e.deleted_at is not null
     limit $1";
@@ -35,9 +35,9 @@ const BURIED: &str = "
 const LAPSED: &str = "
     select d.* from companies c
     cross join lateral (
-        select d.company_id, d.id, d.attempts, d.expires_at from deliveries d
-        where d.company_id = c.company_id and d.expires_at <= $1 and d.state = 0
-          and d.expires_at is not null and not d.claimed
+        select d.company_id, d.id, d.attempts, d.expires_at from deliveries_waiting d
+        where d.company_id = c.company_id and d.expires_at <= $1 and d.expires_at is not null
+          and not d.claimed
         limit $2) d
     limit $2";
 
@@ -84,6 +84,10 @@ impl Upkeep for Postgres {
 
     async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
         retention::expire(&self.database, before, from, limit).await
+    }
+
+    async fn turn(&self, now: Timestamp, before: Timestamp) -> Result<bool> {
+        days::turn(&self.database, now, before).await
     }
 
     async fn strip(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {

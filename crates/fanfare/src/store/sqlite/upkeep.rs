@@ -70,6 +70,11 @@ impl Upkeep for Sqlite {
         self.write(move |tx| Ok(tx.execute(KEEP_INSTEAD, params![name, before, value])? == 1)).await
     }
 
+    /// It is not kept in days.
+    async fn turn(&self, _now: Timestamp, _before: Timestamp) -> Result<bool> {
+        Ok(false)
+    }
+
     async fn expire(&self, before: Timestamp, from: Option<Place>, limit: u32) -> Result<Swept> {
         // Looked for on a reader's time, removed in one short transaction.
         let found = self.read(move |db| retention::old(db, before, from, limit)).await?;

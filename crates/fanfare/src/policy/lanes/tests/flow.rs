@@ -33,7 +33,7 @@ fn open(lanes: &mut Field, key: LaneKey) -> Consequence {
 
 /// Room for a probe.
 fn probe(key: LaneKey) -> Room {
-    Room { key, limit: 1, probe: true }
+    Room { key, limit: 1, earliest: EVER, probe: true }
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_lane_whose_breaker_opens_gives_its_window_back_and_asks_for_probes() {
     lanes.stored(only, now.plus(MINUTE * 9));
     let probe_at = now.plus(SECOND * 5);
     assert_eq!(lanes.next_wake(), Some(probe_at), "what waits for a retry is brought forward");
-    assert_eq!(lanes.rooms(probe_at, 9), [probe(only)]);
+    assert_eq!(rooms(&mut lanes, probe_at, 9), [probe(only)]);
     assert!(lanes.claimed(claim(only), probe_at).is_none());
     assert!(lanes.claimed(claim(only), probe_at).is_some(), "one is enough");
     lanes.filled(only, None);
@@ -109,7 +109,7 @@ fn a_lane_whose_breaker_opens_gives_its_window_back_and_asks_for_probes() {
     let back = lanes.end_at(only, Ending::Well, probe_at.plus(SECOND));
     assert_eq!(back.change, Some(Change::Closed { since: NOW }));
     assert_eq!((back.health, lanes.breakers_open()), (Some(Health::default()), 0));
-    let rooms = lanes.rooms(probe_at.plus(SECOND), 9);
+    let rooms = rooms(&mut lanes, probe_at.plus(SECOND), 9);
     assert_eq!(rooms, [room(only, 10)], "a slow start needs a small window");
 }
 
@@ -120,11 +120,11 @@ fn a_lane_that_has_nothing_to_probe_with_waits_for_something() {
     let (later, failing_since) = (NOW.plus(MINUTE * 60), Some(NOW));
     lanes.found(only, later, Health { failing_since, held_until: None });
     assert_eq!(lanes.breakers_open(), 1);
-    assert_eq!(lanes.rooms(NOW, 9), [probe(only)], "at once, as it was before");
+    assert_eq!(rooms(&mut lanes, NOW, 9), [probe(only)], "at once, as it was before");
     lanes.filled(only, Some(later));
     assert_eq!(lanes.next_wake(), Some(later), "it is scheduled, and not to be brought forward");
     lanes.stored(only, NOW.plus(SECOND));
-    assert_eq!(lanes.rooms(NOW, 9), [probe(only)]);
+    assert_eq!(rooms(&mut lanes, NOW, 9), [probe(only)]);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_hold_shuts_a_lane_until_it_ends() {
     assert_eq!(lanes.oldest_due(NOW), None, "nothing could be sent");
     assert_eq!(lanes.next_wake(), Some(until));
     assert_eq!(lanes.view(only.endpoint, None, NOW).held_until, Some(until));
-    assert_eq!(lanes.rooms(until, 9), [room(only, 8)]);
+    assert_eq!(rooms(&mut lanes, until, 9), [room(only, 8)]);
 }
 
 #[test]

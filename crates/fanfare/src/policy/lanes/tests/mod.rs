@@ -162,7 +162,40 @@ fn end_with(lanes: &mut Field, key: LaneKey, ending: Ending) -> Consequence {
 
 /// Room for so many.
 fn room(key: LaneKey, limit: u32) -> Room {
-    Room { key, limit, probe: false }
+    Room { key, limit, earliest: EVER, probe: false }
+}
+
+/// What a room is that knows nothing of the store.
+const EVER: Timestamp = Timestamp(i64::MIN);
+
+/// The rooms there are, from whenever on they are to be filled.
+fn rooms(lanes: &mut Field, now: Timestamp, limit: usize) -> Vec<Room> {
+    let rooms = lanes.rooms(now, limit).into_iter();
+    rooms.map(|room| Room { earliest: EVER, ..room }).collect()
+}
+
+#[test]
+fn a_lane_is_filled_from_the_earliest_that_it_may_have_in_the_store() {
+    let only = key(1, 1);
+    let mut lanes = Field::new(small());
+    let earliest = |lanes: &mut Field, now| lanes.rooms(now, 9).remove(0).earliest;
+    lanes.stored(only, NOW);
+    assert_eq!(earliest(&mut lanes, NOW), EVER, "it may have had others before");
+    let later = NOW.plus(SECOND * 9);
+    lanes.filled(only, Some(later));
+    assert_eq!(lanes.rooms(NOW.plus(SECOND), 9), []);
+    let sooner = NOW.plus(SECOND * 5);
+    lanes.stored(only, sooner);
+    let room = lanes.rooms(later, 9).remove(0);
+    assert_eq!(room.earliest, sooner);
+    lanes.unfilled(&room, later.plus(SECOND));
+    assert_eq!(earliest(&mut lanes, later.plus(SECOND)), sooner, "nothing was looked at");
+    lanes.stored(only, later);
+    lanes.filled(only, Some(later.plus(SECOND)));
+    assert_eq!(earliest(&mut lanes, later), later, "it came while the store was asked");
+    lanes.filled(only, Some(later.plus(SECOND * 9)));
+    lanes.look_into(only, later);
+    assert_eq!(earliest(&mut lanes, later), EVER, "nobody knows since when");
 }
 
 #[test]
@@ -255,7 +288,7 @@ fn a_full_window_admits_nothing_and_is_filled_once_it_is_half_empty() {
     lanes.next_claim(NOW).unwrap();
     assert!(lanes.sooner(), "whoever fills lanes must hear of it");
     assert_eq!(lanes.next_wake(), Some(NOW));
-    assert_eq!(lanes.rooms(NOW, 9), [room(only, 4)]);
+    assert_eq!(rooms(&mut lanes, NOW, 9), [room(only, 4)]);
     assert!(!lanes.admits(only.endpoint, NOW), "what comes now comes later");
     lanes.filled(only, None);
     assert!(lanes.admits(only.endpoint, NOW));
@@ -276,7 +309,7 @@ fn what_waits_in_the_store_is_asked_for_when_it_falls_due() {
     assert!(!lanes.admits(second.endpoint, later), "what is due goes first");
 
     assert_eq!(lanes.next_wake(), Some(NOW));
-    assert_eq!(lanes.rooms(NOW, 9), [room(first, 8)]);
+    assert_eq!(rooms(&mut lanes, NOW, 9), [room(first, 8)]);
     assert_eq!(lanes.next_wake(), Some(later));
     lanes.filled(first, Some(later));
     assert_eq!(lanes.rooms(later, 1).len(), 1);
@@ -312,7 +345,7 @@ fn bytes_are_shared_so_that_every_lane_may_take_something() {
     lanes.next_claim(NOW).unwrap();
     lanes.next_claim(NOW).unwrap();
     assert!(lanes.sooner());
-    assert_eq!(lanes.rooms(NOW, 9), [room(hog, 7)]);
+    assert_eq!(rooms(&mut lanes, NOW, 9), [room(hog, 7)]);
 }
 
 #[test]
@@ -328,7 +361,7 @@ fn a_disabled_endpoint_gives_its_claims_back_and_is_filled_when_enabled() {
     let enabled = Endpoint { updated_at: later, ..endpoint(only) };
     assert!(lanes.changed(enabled, later).is_empty());
     lanes.stored(only, later);
-    assert_eq!(lanes.rooms(later, 9), [room(only, 8)]);
+    assert_eq!(rooms(&mut lanes, later, 9), [room(only, 8)]);
 }
 
 #[test]
@@ -380,7 +413,7 @@ fn a_claim_whose_lease_may_end_too_soon_is_left_to_the_store() {
     assert!(lanes.next_claim(last.plus(Duration::from_millis(1))).is_none());
     let lease_end = NOW.plus(Duration::from_secs(60));
     assert_eq!(lanes.next_wake(), Some(lease_end));
-    assert_eq!(lanes.rooms(lease_end, 9), [room(only, 8)]);
+    assert_eq!(rooms(&mut lanes, lease_end, 9), [room(only, 8)]);
 }
 
 #[test]

@@ -258,7 +258,7 @@ impl World {
             self.lanes.filled(room.key, None);
             return Vec::new();
         }
-        let mut due: Vec<(Timestamp, DeliveryId)> = self.waiting(room.key);
+        let mut due: Vec<(Timestamp, DeliveryId)> = self.waiting_from(&room);
         let retrying = due.iter().copied().find(|(_, delivery)| {
             let row = &self.rows[delivery];
             row.attempts > 0 && !row.claimed
@@ -278,9 +278,16 @@ impl World {
             let claim = Claim { delivery, fence, ..self.make_claim(room.key, bytes) };
             held.extend(self.lanes.claimed(claim, self.now));
         }
-        let next = self.waiting(room.key).first().map(|(due, _)| *due);
+        let next = self.waiting_from(&room).first().map(|(due, _)| *due);
         self.lanes.filled(room.key, next);
         held
+    }
+
+    /// A store need not look at what is due before the lane says that anything is.
+    fn waiting_from(&self, room: &Room) -> Vec<(Timestamp, DeliveryId)> {
+        let mut waiting = self.waiting(room.key);
+        waiting.retain(|(due, _)| *due >= room.earliest);
+        waiting
     }
 
     fn waiting(&self, key: LaneKey) -> Vec<(Timestamp, DeliveryId)> {
@@ -324,7 +331,7 @@ impl World {
         let held = self.lanes.changed(present, at);
         self.give_back(&held);
         if !off {
-            self.lanes.stored(key, at);
+            self.lanes.look_into(key, at);
         }
     }
 

@@ -59,18 +59,21 @@ const TAKE: &str = "
 /// needs no voiding.
 const VOID: &str = "
     with recursive lane as (
-        (select company_id, endpoint_id from deliveries where state = 0
+        (select company_id, endpoint_id from deliveries_waiting
          order by company_id, endpoint_id, due_at, id limit 1)
         union all
         select next.* from lane cross join lateral (
-            select company_id, endpoint_id from deliveries
-            where state = 0 and (company_id, endpoint_id) > (lane.company_id, lane.endpoint_id)
+            select company_id, endpoint_id from deliveries_waiting
+            where (company_id, endpoint_id) > (lane.company_id, lane.endpoint_id)
             order by company_id, endpoint_id, due_at, id limit 1) next)
-    update deliveries d set claimed = false, due_at = $2
-    from lane l
+    update deliveries_waiting d set claimed = false, due_at = $2
+    from lane l cross join lateral (
+        select c.company_id, c.id from deliveries_waiting c
+        where c.company_id = l.company_id and c.endpoint_id = l.endpoint_id
+          and c.due_at > $2 and c.due_at < 4503599627370496 and c.claimed
+        order by c.due_at, c.id offset 0) c
     where get_byte(uuid_send(l.endpoint_id), 15) & 63 = any($1::int[])
-      and d.company_id = l.company_id and d.endpoint_id = l.endpoint_id and d.state = 0
-      and d.due_at > $2 and d.due_at < 4503599627370496 and d.claimed";
+      and d.company_id = any (array[c.company_id]) and d.id = c.id and d.claimed";
 
 /// Alone with the node's row: whoever claims with it has come to an end, or begins later.
 const ALONE: &str = "select 1 from nodes where id = $1 for update";
