@@ -164,6 +164,20 @@ pub(crate) fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     }
 }
 
+/// Several of them, separated by commas. The URL of a PostgreSQL with several hosts has commas too:
+/// there the next one begins with a scheme.
+pub(crate) fn database_urls(text: &str) -> Result<Vec<DatabaseUrl>, String> {
+    let mut urls: Vec<Zeroizing<String>> = Vec::new();
+    for piece in text.split(',').map(str::trim) {
+        let begins = piece.is_empty() || piece.starts_with("sqlite:") || piece.contains("://");
+        match urls.last_mut() {
+            Some(last) if last.contains("://") && !begins => last.extend([",", piece]),
+            _ => urls.push(Zeroizing::new(piece.to_owned())),
+        }
+    }
+    urls.iter().map(|url| database_url(url)).collect()
+}
+
 /// `text` or `json`.
 pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
@@ -222,6 +236,12 @@ mod tests {
         }
         for bad in ["", "sqlite:", "mysql://x", "/a.db"] {
             assert!(database_url(bad).is_err(), "{bad}");
+        }
+        let urls = database_urls("sqlite:a.db, postgres://u@a:1,b:2/d,postgresql://c/d").unwrap();
+        let urls: Vec<_> = urls.iter().map(DatabaseUrl::reveal).collect();
+        assert_eq!(urls, ["sqlite:a.db", "postgres://u@a:1,b:2/d", "postgresql://c/d"]);
+        for bad in ["", "a.db", "sqlite:a.db,", ",sqlite:a.db", "sqlite:a.db,,sqlite:b.db"] {
+            assert!(database_urls(bad).is_err(), "{bad}");
         }
         let given = Key::from([7; 32]).reveal();
         assert_eq!(key(&given).unwrap().bytes(), &[7; 32]);

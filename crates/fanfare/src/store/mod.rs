@@ -9,6 +9,7 @@ mod access;
 mod birth;
 mod exchange;
 mod known;
+mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod repeats;
@@ -33,6 +34,9 @@ pub use access::{ApiKeys, Audit};
 pub use exchange::{
     Accepted, Admission, Claimed, Emit, Ended, Judged, Lane, Name, Place, Receipt, Recorded,
     Resealed, Swept, Unsent, Wanted,
+};
+pub use outbox::{
+    Outbox, POSTGRES_OUTBOX, Portion, Row, SQLITE_OUTBOX, Said, Waiting, open_outbox, own_outbox,
 };
 pub use replays::{Advanced, NewReplay, ReplayCount, Replays, Slice, Started, Unfinished};
 

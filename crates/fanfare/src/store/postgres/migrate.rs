@@ -9,6 +9,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (1, include_str!("../../../../../migrations/postgres/0001_init.sql")),
     (2, include_str!("../../../../../migrations/postgres/0002_flow.sql")),
     (3, include_str!("../../../../../migrations/postgres/0003_guard.sql")),
+    (6, crate::store::outbox::POSTGRES_OUTBOX),
 ];
 
 const LOCK: &str = "select pg_advisory_xact_lock(hashtextextended($1, 20240706))";

@@ -16,6 +16,7 @@ mod follow;
 mod history;
 mod insert;
 mod migrate;
+mod outbox;
 mod owner;
 mod queue;
 mod record;
@@ -39,6 +40,8 @@ use crate::store::postgres::accept::Call;
 use crate::store::postgres::batch::Line;
 use crate::store::postgres::connect::Address;
 pub(super) use crate::store::postgres::connect::hosts;
+pub(super) use crate::store::postgres::outbox::Table;
+pub(crate) use crate::store::postgres::outbox::emit_in;
 use crate::store::postgres::owner::Owner;
 use crate::store::{Result, StoreError};
 

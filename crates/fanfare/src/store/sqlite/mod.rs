@@ -13,6 +13,7 @@ mod ending;
 mod endpoints;
 mod history;
 mod lock;
+mod outbox;
 mod queue;
 mod record;
 mod repeats;
@@ -33,6 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::metrics::Metrics;
 use crate::store::{Result, StoreError};
 use lock::Lock;
+pub(super) use outbox::HostFile;
 use writer::{Tx, Writer};
 
 /// Connections that read at the same time.
