@@ -98,16 +98,14 @@ fn dependencies_are_seen_in_every_form() {
 }
 
 #[test]
-fn both_stores_have_the_same_migrations() {
+fn a_migration_of_the_embedded_store_is_one_of_both() {
     let names = |store: &str| {
-        let Ok(folder) = fs::read_dir(root().join("migrations").join(store)) else {
-            return Vec::new();
-        };
-        let mut names: Vec<_> = folder.map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        names
+        let folder = fs::read_dir(root().join("migrations").join(store)).unwrap();
+        folder.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
     };
-    assert_eq!(names("sqlite"), names("postgres"));
+    // What several nodes need, one process does not.
+    let both = names("postgres");
+    assert!(names("sqlite").iter().all(|name| both.contains(name)));
 }
 
 #[test]
