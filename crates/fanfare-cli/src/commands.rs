@@ -6,6 +6,7 @@ mod demo;
 mod emit;
 mod explain;
 mod listen;
+mod nodes;
 mod openapi;
 mod outbox_sql;
 mod replay;
@@ -32,6 +33,7 @@ const COMMANDS: [Entry; 12] = [
     (replay::command, replay::run),
     (listen::command, listen::run),
     (check::command, check::run),
+    (nodes::command, nodes::run),
     (rotate_key::command, rotate_key::run),
     (outbox_sql::command, outbox_sql::run),
     (openapi::command, openapi::run),

@@ -98,14 +98,18 @@ fn dependencies_are_seen_in_every_form() {
 }
 
 #[test]
-fn a_migration_of_the_embedded_store_is_one_of_both() {
+fn every_migration_of_the_embedded_store_has_its_like() {
     let names = |store: &str| {
-        let folder = fs::read_dir(root().join("migrations").join(store)).unwrap();
-        folder.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+        let Ok(folder) = fs::read_dir(root().join("migrations").join(store)) else {
+            return Vec::new();
+        };
+        let mut names: Vec<_> = folder.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
     };
-    // What several nodes need, one process does not.
-    let both = names("postgres");
-    assert!(names("sqlite").iter().all(|name| both.contains(name)));
+    // The other store has more: nodes, and what belongs to them.
+    let postgres = names("postgres");
+    assert!(names("sqlite").iter().all(|name| postgres.contains(name)), "{postgres:?}");
 }
 
 #[test]

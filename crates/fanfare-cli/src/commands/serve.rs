@@ -66,6 +66,7 @@ async fn plan(settings: Settings) -> Result<Plan> {
             outbox_urls: settings.outbox_urls.iter().map(|url| url.reveal().to_owned()).collect(),
             encryption_keys: keys.encryption,
             guard: settings.guard,
+            node: String::new(),
             rules: settings.rules,
         },
         auth: AuthSettings {

@@ -113,7 +113,7 @@ pub fn open_outbox(url: &str) -> Result<Arc<dyn Outbox>> {
     }
     #[cfg(feature = "postgres")]
     if super::is_postgres(url) {
-        return Ok(Arc::new(postgres::Table::new(url).map_err(|error| named(error))?));
+        return Ok(Arc::new(postgres::Table::new(url).map_err(named)?));
     }
     Err(named(super::unknown_url(url)))
 }
