@@ -24,7 +24,7 @@ use crate::settings::markdown;
 type Entry = (fn() -> Command, fn(&ArgMatches) -> Result);
 
 /// Every command.
-const COMMANDS: [Entry; 12] = [
+const COMMANDS: [Entry; 13] = [
     (serve::command, serve::run),
     (demo::command, demo::run),
     (token::command, token::run),

@@ -33,21 +33,23 @@ const SHARD: u8 = 0;
 pub(super) fn take_from_all(world: &Arc<World>) {
     let mut outboxes = world.outboxes.lock().unwrap_or_else(PoisonError::into_inner);
     for outbox in outboxes.drain(..) {
-        let world = Arc::clone(world);
-        world.tasks.clone().spawn(async move {
+        let taking = Arc::clone(world);
+        world.tasks.spawn(async move {
             tokio::select! {
-                () = world.take_from(outbox.as_ref()) => {}
-                () = world.stop.cancelled() => {}
+                () = taking.take_from(outbox.as_ref()) => {}
+                () = taking.stop.cancelled() => {}
             }
         });
     }
 }
 
-/// Since when an outbox is away, as far as it is.
+/// Whether an outbox is away.
 #[derive(Default)]
 struct Absence {
+    /// How long it was left alone last; nothing while it is there.
     pause: Duration,
-    /// When that was said last.
+    /// Whether the log says that it is away, and when that was said last.
+    told: bool,
     told_at: Option<Timestamp>,
 }
 
@@ -94,9 +96,9 @@ impl World {
             }
         }
         let stored = self.store_what_can_be(offered, &mut refused).await?;
-        for (row, reason) in &refused {
-            let (outbox, number) = (outbox.name(), row.number);
-            tracing::warn!(outbox, number, reason, "an event of an outbox is refused");
+        if let Some((row, reason)) = refused.first() {
+            let (outbox, number, count) = (outbox.name(), row.number, refused.len());
+            tracing::warn!(outbox, count, number, reason, "refused; the rows say why");
         }
         let counts = (stored.len() as u64, refused.len() as u64);
         outbox.settle(stored, refused).await?;
@@ -137,7 +139,7 @@ impl World {
     ) -> Result<Vec<Row>> {
         while !offered.is_empty() {
             let emits = offered.iter().map(|(_, emit)| emit.clone()).collect();
-            let flaws = match finish(self, Arc::clone(self).offer(emits)).await {
+            let mut flaws = match finish(self, Arc::clone(self).offer(emits)).await {
                 Ok(Ok(_)) => break,
                 Ok(Err(flaws)) => flaws,
                 Err(Error::Internal(_)) if offered.len() > 1 => {
@@ -150,7 +152,6 @@ impl World {
                 }
                 Err(error) => return Err(error),
             };
-            let mut flaws: Vec<_> = flaws;
             // From the end, so that the places before stay what they are.
             flaws.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
             for (at, error) in flaws {
@@ -177,8 +178,9 @@ impl World {
         if absence.pause.is_zero() {
             return;
         }
+        absence.pause = Duration::ZERO;
         self.metrics.outboxes_away.dec();
-        if std::mem::take(absence).told_at.is_some() {
+        if std::mem::take(&mut absence.told) {
             tracing::info!(outbox = outbox.name(), "the outbox is there again");
         }
     }
@@ -190,7 +192,7 @@ impl World {
             self.metrics.outboxes_away.inc();
         }
         if absence.told_at.is_none_or(|told_at| now.since(told_at) >= COMPLAIN) {
-            absence.told_at = Some(now);
+            (absence.told, absence.told_at) = (true, Some(now));
             let error = cause_of(error);
             tracing::warn!(outbox = outbox.name(), error, "the outbox cannot be drained for now");
         }

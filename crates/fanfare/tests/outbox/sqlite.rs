@@ -226,7 +226,7 @@ async fn a_file_that_is_missing_at_the_start_is_drained_once_it_is_there_and_nev
     let bench = Bench { shop, path };
     bench.away(1).await;
     assert!(!bench.path.exists());
-    make(&bench.path, "wal");
+    make(&bench.path, "delete");
     bench.say(&bench.connect(), "\"at last\"");
     bench.hears("\"at last\"").await;
     bench.away(0).await;
