@@ -33,7 +33,7 @@ fn counts() -> (usize, usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_committed_half_arrives_from_postgresql() {
     let (url, dir) = (url_of_new_schema(), tempfile::tempdir().unwrap());
-    let fanfare = fanfare(&dir).env("FANFARE_DATABASE_URL", &url);
+    let fanfare = on_postgresql(&dir, &url);
     survive(fanfare, Host::Postgres { url }).await;
 }
 
@@ -47,7 +47,7 @@ async fn the_committed_half_arrives_from_another_postgresql() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_committed_half_arrives_from_psql() {
     let (url, dir) = (url_of_new_schema(), tempfile::tempdir().unwrap());
-    let fanfare = fanfare(&dir).env("FANFARE_DATABASE_URL", &url);
+    let fanfare = on_postgresql(&dir, &url);
     survive(fanfare, Host::Psql { url }).await;
 }
 
@@ -66,6 +66,11 @@ async fn the_committed_half_arrives_from_sqlite() {
 
 fn fanfare(dir: &tempfile::TempDir) -> Fanfare {
     Fanfare::new(env!("CARGO_BIN_EXE_fanfare"), dir.path())
+}
+
+/// With its store there; what a dead process had is given to the next one soon.
+fn on_postgresql(dir: &tempfile::TempDir, url: &str) -> Fanfare {
+    fanfare(dir).env("FANFARE_DATABASE_URL", url).env("FANFARE_NODE_LEASE", "1s")
 }
 
 /// Where transactions take place.
