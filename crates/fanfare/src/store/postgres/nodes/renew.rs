@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -161,19 +162,13 @@ async fn divide(database: &Database, node: Uuid, may_evict: bool, now: Timestamp
     let evicted = if may_evict { client.execute(EVICT, &[&node]).await? } else { 0 };
     let freed = client.execute(FREE_ORPHANS, &[]).await?;
     let seats = client.query(SEATS, &[]).await?;
-    let mut held = read_mine(&client.query(MINE, &[&node]).await?)?;
-    let due = due(&seats, node)?;
-    let have = held.held.len();
-    let room = i64::from(due.saturating_sub(have));
-    let mut taken = Shards::NONE;
-    if room > 0 {
-        taken = read_shards(&client.query(TAKE, &[&node, &room]).await?)?;
-        held = read_mine(&client.query(MINE, &[&node]).await?)?;
-    }
-    if !taken.is_empty() {
-        let shards: Vec<i32> = taken.iter().map(i32::from).collect();
-        client.execute(VOID, &[&shards, &now.0]).await?;
-    }
+    let before = read_mine(&client.query(MINE, &[&node]).await?)?;
+    let (due, have) = (due(&seats, node)?, before.held.len());
+    let taken = take(&client, (node, due.saturating_sub(have)), now).await?;
+    let held = match taken.is_empty() {
+        true => before,
+        false => read_mine(&client.query(MINE, &[&node]).await?)?,
+    };
     if freed > u64::from(taken.len()) {
         database.bell.ring_for_shards(&client).await?;
     }
@@ -185,6 +180,20 @@ async fn divide(database: &Database, node: Uuid, may_evict: bool, now: Timestamp
     let nodes = u32::try_from(seats.len()).unwrap_or(u32::MAX);
     let seat = Seat { node: Some(node), ..held };
     Ok(Share { seat, taken, owed, nodes, evicted })
+}
+
+/// Takes so many of the shards that are nobody's, if there are so many, and voids what is claimed in
+/// them.
+async fn take(client: &Object, (node, room): (Uuid, u32), now: Timestamp) -> Result<Shards> {
+    if room == 0 {
+        return Ok(Shards::NONE);
+    }
+    let taken = read_shards(&client.query(TAKE, &[&node, &i64::from(room)]).await?)?;
+    if !taken.is_empty() {
+        let shards: Vec<i32> = taken.iter().map(i32::from).collect();
+        client.execute(VOID, &[&shards, &now.0]).await?;
+    }
+    Ok(taken)
 }
 
 /// How many shards a node is due: an even share among those that stay.
