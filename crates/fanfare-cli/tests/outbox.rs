@@ -1,7 +1,12 @@
 //! Exactly what a platform has committed arrives, whatever happens to the server meanwhile: said
 //! inside transactions on PostgreSQL, through `psql`, and on SQLite.
 
-#![allow(clippy::expect_used, reason = "a test ends where something is missing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is missing"
+)]
+#![allow(clippy::cognitive_complexity, reason = "it counts every assertion and await as a branch")]
 #![allow(clippy::print_stdout, reason = "how often something came twice is worth knowing")]
 
 use std::collections::{HashMap, HashSet};
