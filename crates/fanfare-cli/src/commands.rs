@@ -8,6 +8,7 @@ mod explain;
 mod listen;
 mod nodes;
 mod openapi;
+mod outbox_sql;
 mod replay;
 mod rotate_key;
 mod serve;
@@ -23,7 +24,7 @@ use crate::settings::markdown;
 type Entry = (fn() -> Command, fn(&ArgMatches) -> Result);
 
 /// Every command.
-const COMMANDS: [Entry; 12] = [
+const COMMANDS: [Entry; 13] = [
     (serve::command, serve::run),
     (demo::command, demo::run),
     (token::command, token::run),
@@ -34,6 +35,7 @@ const COMMANDS: [Entry; 12] = [
     (check::command, check::run),
     (nodes::command, nodes::run),
     (rotate_key::command, rotate_key::run),
+    (outbox_sql::command, outbox_sql::run),
     (openapi::command, openapi::run),
     (settings_table, |_| out::answer(markdown().trim_end())),
 ];

@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub data_dir: PathBuf,
     /// Where everything is kept.
     pub database_url: DatabaseUrl,
+    /// Where events are said inside transactions, beside the store.
+    pub outbox_urls: Vec<DatabaseUrl>,
     /// HS256 key for tokens; generated when there is none.
     pub jwt_secret: Option<JwtSecret>,
     /// Keys of an identity provider.
@@ -97,6 +99,7 @@ impl Settings {
             listen: values.required("listen", value::address)?,
             database_url: database_url
                 .unwrap_or_else(|| DatabaseUrl::new(&format!("sqlite:{data_dir}/fanfare.db"))),
+            outbox_urls: values.optional("outbox_url", value::database_urls)?.unwrap_or_default(),
             data_dir: PathBuf::from(data_dir),
             jwt_secret: values.optional("jwt_secret", secret)?,
             jwks: values.optional("jwks", |text| jwks(text, &guard))?,

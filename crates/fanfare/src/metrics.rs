@@ -12,6 +12,12 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     /// Events accepted: on disk and answered.
     pub accepted: Counter,
+    /// Rows of outboxes that are done: their events are stored.
+    pub outbox_taken: Counter,
+    /// Rows of outboxes that can never be accepted.
+    pub outbox_refused: Counter,
+    /// Outboxes that cannot be read now.
+    pub outboxes_away: Gauge,
     /// Deliveries concluded.
     pub delivered: Counter,
     /// Deliveries given up.
@@ -51,6 +57,9 @@ impl Default for Metrics {
         let histogram = || Histogram::new(BOUNDS);
         Metrics {
             accepted: Counter::default(),
+            outbox_taken: Counter::default(),
+            outbox_refused: Counter::default(),
+            outboxes_away: Gauge::default(),
             delivered: Counter::default(),
             failed: Counter::default(),
             retried: Counter::default(),
@@ -78,6 +87,7 @@ impl Metrics {
         registry.register("attempts_retried", "Failed, to be repeated", self.retried.clone());
         registry.register("attempts_in_flight", "On the wire now", self.in_flight.clone());
         self.register_health(registry);
+        self.register_outboxes(registry);
         registry.register("nodes", "Nodes on the same store", self.nodes.clone());
         registry.register("shards_held", "Shards of 64 that this node has", self.shards.clone());
         registry.register(
@@ -87,6 +97,18 @@ impl Metrics {
         );
         registry.register("attempt_seconds", "A whole attempt", self.attempt.clone());
         registry.register("store_fsync_seconds", "A durable commit", self.fsync.clone());
+    }
+
+    fn register_outboxes(&self, registry: &mut Registry) {
+        let (taken, refused) = (self.outbox_taken.clone(), self.outbox_refused.clone());
+        registry.register("outbox_taken", "Rows of outboxes whose events are stored", taken);
+        registry.register(
+            "outbox_refused",
+            "Rows of outboxes that can never be accepted; the row says why",
+            refused,
+        );
+        let away = self.outboxes_away.clone();
+        registry.register("outboxes_away", "Outboxes that cannot be read now", away);
     }
 
     fn register_health(&self, registry: &mut Registry) {

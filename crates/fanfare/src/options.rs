@@ -10,13 +10,17 @@ use crate::keys::EncryptionKeys;
 use crate::metrics::Metrics;
 use crate::seal::fingerprint;
 use crate::send::{GuardPolicy, HttpTransport};
-use crate::store;
+use crate::store::{self, Outbox};
 
 /// How an engine is set up.
 #[derive(Clone)]
 pub struct Options {
     /// `sqlite:PATH` or `postgres://…`.
     pub database_url: String,
+    /// Databases, named in the same way, in which a platform says events inside its own
+    /// transactions: `docs/emit-in-a-transaction.md`. A PostgreSQL store has such a place of its own
+    /// in any case.
+    pub outbox_urls: Vec<String>,
     /// Seal secrets at rest. The store remembers which keys it was used with, and opens with no
     /// others.
     pub encryption_keys: EncryptionKeys,
@@ -33,6 +37,7 @@ impl Options {
     pub fn new(database_url: &str, encryption_keys: impl Into<EncryptionKeys>) -> Options {
         Options {
             database_url: database_url.to_owned(),
+            outbox_urls: Vec::new(),
             encryption_keys: encryption_keys.into(),
             guard: GuardPolicy::default(),
             node: "library".to_owned(),
@@ -41,10 +46,11 @@ impl Options {
     }
 }
 
-/// Has the guard refuse the sockets that the engine itself uses: its database's and its proxy's, as
+/// Has the guard refuse the sockets that the engine itself uses: its databases' and its proxy's, as
 /// their names resolve now. Where one does not, whoever connects to it will say so.
 async fn add_own_sockets(options: &mut Options) {
-    for (host, port) in store::hosts(&options.database_url) {
+    let databases = [&options.database_url].into_iter().chain(&options.outbox_urls);
+    for (host, port) in databases.flat_map(|url| store::hosts(url)) {
         if let Ok(found) = tokio::net::lookup_host((host, port)).await {
             options.guard.own_sockets.extend(found);
         }
@@ -56,11 +62,23 @@ async fn add_own_sockets(options: &mut Options) {
     }
 }
 
+/// The store's own outbox, and those that are named.
+fn outboxes(options: &Options) -> Result<Vec<Arc<dyn Outbox>>> {
+    let own = store::own_outbox(&options.database_url)?;
+    let others = options.outbox_urls.iter().filter(|url| **url != options.database_url);
+    let mut outboxes: Vec<_> = own.into_iter().collect();
+    for url in others {
+        outboxes.push(store::open_outbox(url)?);
+    }
+    Ok(outboxes)
+}
+
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            // It may hold a password.
+            // They may hold passwords.
             .field("database_url", &"***")
+            .field("outbox_urls", &self.outbox_urls.iter().map(|_| "***").collect::<Vec<_>>())
             .field("encryption_keys", &self.encryption_keys)
             .field("guard", &self.guard)
             .field("node", &self.node)
@@ -79,12 +97,14 @@ impl Engine {
         let metrics = Metrics::default();
         add_own_sockets(&mut options).await;
         let store = store::open(&options.database_url, metrics.clone()).await?;
+        let outboxes = outboxes(&options)?;
         let timeout = options.rules.request_timeout;
         let transport = HttpTransport::new(options.guard.clone(), timeout);
         let engine = Engine::new(Parts {
             clock: Arc::new(FollowingClock::default()),
             transport: Arc::new(transport),
             store,
+            outboxes,
             seal: options.encryption_keys.seal(),
             key_file: options.encryption_keys.file,
             guard: options.guard,

@@ -210,6 +210,21 @@ impl Webhooks {
         self.engine.emit_all(self.company, news, key).await
     }
 
+    /// Says an event as part of a transaction of your own (`tokio_postgres::Transaction`, or a client
+    /// on which one is open): commit, and it will be delivered; roll back, and nothing was said.
+    /// `docs/emit-in-a-transaction.md` tells more, and how other languages do it.
+    ///
+    /// # Errors
+    /// As [`Engine::emit_in`].
+    #[cfg(feature = "postgres")]
+    pub async fn emit_in(
+        &self,
+        transaction: &impl tokio_postgres::GenericClient,
+        new: NewEvent,
+    ) -> Result<EventId> {
+        self.engine.emit_in(transaction, self.company, new).await
+    }
+
     async fn emit_trusted(&self, event_type: &str, payload: Bytes) -> Result<Receipt> {
         let event_type: EventType =
             event_type.parse().map_err(|reason: String| Error::invalid("type", reason))?;

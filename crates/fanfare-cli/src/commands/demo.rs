@@ -98,6 +98,7 @@ async fn plan(dir: &std::path::Path, receiver: &Receiver, keys: Keys) -> Result<
         grace: rules.request_timeout,
         engine: Options {
             database_url: format!("sqlite:{}", dir.join("fanfare.db").display()),
+            outbox_urls: Vec::new(),
             encryption_keys: keys.encryption,
             guard: GuardPolicy {
                 allow_http: true,

@@ -63,6 +63,7 @@ async fn plan(settings: Settings) -> Result<Plan> {
         listener,
         engine: Options {
             database_url: settings.database_url.reveal().to_owned(),
+            outbox_urls: settings.outbox_urls.iter().map(|url| url.reveal().to_owned()).collect(),
             encryption_keys: keys.encryption,
             guard: settings.guard,
             node: String::new(),

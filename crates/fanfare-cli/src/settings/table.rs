@@ -44,6 +44,13 @@ pub(crate) const TABLE: &[Setting] = &[
         "URL",
         "Where everything is kept: `sqlite:PATH` or `postgres://…`",
     ),
+    setting(
+        "outbox_url",
+        Words("none"),
+        "URLS",
+        "Other databases in which events are said inside a transaction, separated by commas: \
+         `sqlite:PATH` or `postgres://…`; see docs/emit-in-a-transaction.md",
+    ),
     setting("jwt_secret", Words("generated"), "KEY", "HS256 key for tokens"),
     setting(
         "jwks",

@@ -103,6 +103,7 @@ fn a_bad_value_is_refused_by_the_name_it_was_given_under() {
     for (name, bad) in [
         ("listen", "8080"),
         ("database_url", "mysql://x"),
+        ("outbox_url", "sqlite:a.db,mysql://x"),
         ("jwks", "http://keys.example/jwks.json"),
         ("encryption_key", "short"),
         ("public_url", "hooks.example.com"),

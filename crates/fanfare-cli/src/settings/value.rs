@@ -175,6 +175,20 @@ pub(crate) fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     }
 }
 
+/// Several of them, separated by commas. The URL of a PostgreSQL with several hosts has commas too:
+/// there the next one begins with a scheme.
+pub(crate) fn database_urls(text: &str) -> Result<Vec<DatabaseUrl>, String> {
+    let mut urls: Vec<Zeroizing<String>> = Vec::new();
+    for piece in text.split(',').map(str::trim) {
+        let begins = piece.is_empty() || piece.starts_with("sqlite:") || piece.contains("://");
+        match urls.last_mut() {
+            Some(last) if last.contains("://") && !begins => last.extend([",", piece]),
+            _ => urls.push(Zeroizing::new(piece.to_owned())),
+        }
+    }
+    urls.iter().map(|url| database_url(url)).collect()
+}
+
 /// `text` or `json`.
 pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
@@ -238,6 +252,16 @@ mod tests {
         assert_eq!(key(&given).unwrap().bytes(), &[7; 32]);
         for bad in ["c2hvcnQ=", "!", &format!("{}B{}", &given[..43], &given[43..])] {
             assert!(!key(bad).unwrap_err().contains(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn several_databases_are_separated_by_commas_though_their_hosts_are_too() {
+        let urls = database_urls("sqlite:a.db, postgres://u@a:1,b:2/d,postgresql://c/d").unwrap();
+        let urls: Vec<_> = urls.iter().map(DatabaseUrl::reveal).collect();
+        assert_eq!(urls, ["sqlite:a.db", "postgres://u@a:1,b:2/d", "postgresql://c/d"]);
+        for bad in ["", "a.db", "sqlite:a.db,", ",sqlite:a.db", "sqlite:a.db,,sqlite:b.db"] {
+            assert!(database_urls(bad).is_err(), "{bad}");
         }
     }
 }

@@ -98,6 +98,7 @@ impl Server {
             clock,
             transport: network,
             store,
+            outboxes: Vec::new(),
             seal: Seal::new(&[7; 32]),
             key_file: None,
             guard: GuardPolicy::default(),

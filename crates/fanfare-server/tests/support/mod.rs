@@ -198,6 +198,7 @@ impl Bench {
             clock: clock.clone(),
             transport: network.clone(),
             store: store::open(&url, metrics.clone()).await.unwrap(),
+            outboxes: Vec::new(),
             seal: Seal::new(key.bytes()),
             key_file: Some(key_file),
             guard: GuardPolicy::default(),

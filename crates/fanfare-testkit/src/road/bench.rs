@@ -313,6 +313,7 @@ async fn run(
         clock: clock as Arc<dyn Clock>,
         transport: Arc::new(wire),
         store: Arc::clone(&store) as _,
+        outboxes: Vec::new(),
         seal: keys.seal(),
         key_file: keys.file,
         guard: GuardPolicy::default(),

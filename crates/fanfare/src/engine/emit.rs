@@ -14,7 +14,7 @@ use crate::store::{Accepted, Admission, Emit, Name, Receipt, StoreError};
 /// that a large call does not fill the memory.
 const CLAIMS_MAX: usize = 1024;
 /// What an error calls the caller's key.
-const KEY: &str = "Idempotency-Key";
+pub(super) const KEY: &str = "Idempotency-Key";
 
 impl Engine {
     /// Accepts an event. Once this returns, the event and all its deliveries are on disk.
@@ -72,12 +72,22 @@ impl Engine {
 }
 
 impl World {
-    async fn accept(self: Arc<Self>, mut emits: Vec<Emit>) -> Result<Vec<Receipt>> {
+    async fn accept(self: Arc<Self>, emits: Vec<Emit>) -> Result<Vec<Receipt>> {
+        self.offer(emits).await?.map_err(|refused| {
+            let nothing = || StoreError::Broken("a refusal of nothing".into()).into();
+            refused.into_iter().next().map_or_else(nothing, |(at, error)| of_several(at, error))
+        })
+    }
+
+    /// Accepts events in their order, of whatever companies: all of them or, when some are refused,
+    /// none. Those are answered with their places.
+    pub(super) async fn offer(self: Arc<Self>, mut emits: Vec<Emit>) -> Result<Offered> {
         self.ask_filters(&mut emits).await?;
         let events: Vec<Arc<Event>> = emits.iter().map(|emit| Arc::clone(&emit.event)).collect();
         let accepted = self.store.accept(emits, &self.admission()).await?;
-        if let Some(refused) = refusal(&events, &accepted) {
-            return Err(refused);
+        let refused = refused(&events, &accepted);
+        if !refused.is_empty() {
+            return Ok(Err(refused));
         }
         let mut receipts = Vec::with_capacity(accepted.len());
         for (event, accepted) in events.iter().zip(accepted) {
@@ -94,7 +104,7 @@ impl World {
                 Accepted::Conflict(_) | Accepted::Withheld => {}
             }
         }
-        Ok(receipts)
+        Ok(Ok(receipts))
     }
 
     fn admission(self: &Arc<Self>) -> Admission {
@@ -112,22 +122,26 @@ impl World {
     }
 }
 
-/// Why nothing was stored, if so.
-fn refusal(events: &[Arc<Event>], accepted: &[Accepted]) -> Option<Error> {
-    let of_several = |at, error| Error::OfSeveral { at, error: Box::new(error) };
-    for (at, accepted) in accepted.iter().enumerate() {
-        if let Accepted::Conflict(name) = accepted {
-            let what = if name.starts_with("id:") { "id" } else { KEY };
-            return Some(of_several(at, Error::Conflict { what }));
-        }
-    }
-    let mut withheld = accepted.iter().map(|accepted| matches!(accepted, Accepted::Withheld));
-    if !withheld.any(|withheld| withheld) {
-        return None;
-    }
-    let expired = |event: &Arc<Event>| event.expires_at.is_some_and(|at| at <= event.created_at);
-    let at = events.iter().position(expired).unwrap_or_default();
-    Some(of_several(at, Error::invalid("expiresAt", "must be in the future")))
+/// What comes of events that are offered together: a receipt for each, or what is refused of them.
+pub(super) type Offered = std::result::Result<Vec<Receipt>, Vec<(usize, Error)>>;
+
+fn of_several(at: usize, error: Error) -> Error {
+    Error::OfSeveral { at, error: Box::new(error) }
+}
+
+/// Because of what nothing was stored, if so: conflicts first, then what had expired.
+fn refused(events: &[Arc<Event>], accepted: &[Accepted]) -> Vec<(usize, Error)> {
+    let conflicts = accepted.iter().enumerate().filter_map(|(at, accepted)| {
+        let Accepted::Conflict(name) = accepted else { return None };
+        let what = if name.starts_with("id:") { "id" } else { KEY };
+        Some((at, Error::Conflict { what }))
+    });
+    let expired = events.iter().zip(accepted).enumerate().filter_map(|(at, (event, accepted))| {
+        let expired = event.expires_at.is_some_and(|at| at <= event.created_at);
+        let withheld = expired && matches!(accepted, Accepted::Withheld);
+        withheld.then(|| (at, Error::invalid("expiresAt", "must be in the future")))
+    });
+    conflicts.chain(expired).collect()
 }
 
 fn check_all(world: &World, news: &[NewEvent], now: Timestamp) -> Result<()> {
@@ -140,7 +154,7 @@ fn check_all(world: &World, news: &[NewEvent], now: Timestamp) -> Result<()> {
     }
     for (at, new) in news.iter().enumerate() {
         let checked = new.check(&world.rules, now);
-        checked.map_err(|error| Error::OfSeveral { at, error: Box::new(error) })?;
+        checked.map_err(|error| of_several(at, error))?;
     }
     Ok(())
 }

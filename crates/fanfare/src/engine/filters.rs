@@ -45,15 +45,14 @@ impl Filters {
 }
 
 impl World {
-    /// Adds to each event of a company what the filters say of it.
+    /// Adds to each event what the filters of its company say of it.
     pub(super) async fn ask_filters(&self, emits: &mut [Emit]) -> Result<()> {
-        let Some(company) = emits.first().map(|emit| emit.event.company) else { return Ok(()) };
-        let filtering = self.filtering(company).await?;
-        if filtering.is_empty() {
-            return Ok(());
-        }
         for emit in emits {
-            let (event, filtering) = (Arc::clone(&emit.event), Arc::clone(&filtering));
+            let filtering = self.filtering(emit.event.company).await?;
+            if filtering.is_empty() {
+                continue;
+            }
+            let event = Arc::clone(&emit.event);
             let work = event.payload.len().saturating_mul(filtering.len());
             emit.judged = if work <= BYTES_AT_ONCE {
                 judge(&event, &filtering)

@@ -7,6 +7,8 @@ mod cancel;
 mod deliver;
 mod dispatch;
 mod emit;
+#[cfg(feature = "postgres")]
+mod emit_in;
 mod explain;
 mod filters;
 mod finish;
@@ -14,6 +16,7 @@ mod flights;
 mod health;
 mod hear;
 mod manage;
+mod outbox;
 mod own;
 mod refusals;
 mod rekey;
@@ -42,7 +45,7 @@ use crate::policy::lanes::{Lanes, Limits, Turn};
 use crate::policy::retry::RetryPolicy;
 use crate::seal::Seal;
 use crate::send::{GuardPolicy, Transport};
-use crate::store::Store;
+use crate::store::{Outbox, Store};
 use api_keys::Presented;
 use filters::Filters;
 use flights::Flights;
@@ -85,6 +88,8 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     /// The disk.
     pub store: Arc<dyn Store>,
+    /// Where platforms say events inside their own transactions.
+    pub outboxes: Vec<Arc<dyn Outbox>>,
     /// Seals secrets.
     pub seal: Seal,
     /// The file of the key that seals, where it may be replaced by a new one.
@@ -140,6 +145,11 @@ struct World {
     clock: Arc<dyn Clock>,
     transport: Arc<dyn Transport>,
     store: Arc<dyn Store>,
+    /// Those that nobody takes from yet.
+    outboxes: Mutex<Vec<Arc<dyn Outbox>>>,
+    /// How a transaction on PostgreSQL says an event, where there is such an outbox.
+    #[cfg(feature = "postgres")]
+    emit_statement: Option<String>,
     seal: Sealing,
     guard: GuardPolicy,
     metrics: Metrics,
@@ -205,6 +215,9 @@ impl Engine {
             clock: parts.clock,
             transport: parts.transport,
             store: parts.store,
+            #[cfg(feature = "postgres")]
+            emit_statement: parts.outboxes.iter().find_map(|outbox| outbox.emit_statement()),
+            outboxes: Mutex::new(parts.outboxes),
             seal: Sealing::new(parts.seal, parts.key_file),
             guard: parts.guard,
             metrics: parts.metrics,
@@ -246,6 +259,7 @@ impl Engine {
         world.tasks.spawn(async move { engine.keep_house().await });
         let engine = self.clone();
         world.tasks.spawn(async move { engine.work_off_replays().await });
+        outbox::take_from_all(world);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod birth;
 mod exchange;
 mod known;
 mod nodes;
+mod outbox;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod repeats;
@@ -36,6 +37,9 @@ pub use exchange::{
     Resealed, Swept, Unsent, Wanted,
 };
 pub use nodes::{Card, Node, Nodes, Ring, Tenure, Word};
+pub use outbox::{
+    Outbox, POSTGRES_OUTBOX, Portion, Row, SQLITE_OUTBOX, Said, Waiting, open_outbox, own_outbox,
+};
 pub use replays::{Advanced, NewReplay, ReplayCount, Replays, Slice, Started, Unfinished};
 
 /// Everything the engine keeps. An internal seam: it may change in any release.

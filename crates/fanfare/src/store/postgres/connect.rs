@@ -1,11 +1,12 @@
 //! Where the database is, and how its connections are set up.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Notification};
 
 use crate::store::{Result, StoreError};
 
@@ -85,9 +86,24 @@ impl Address {
     }
 
     pub(super) async fn connect(&self) -> Result<Connection> {
-        let (client, connection) = self.config.connect(NoTls).await?;
+        self.connect_hearing(|_| {}).await
+    }
+
+    /// A connection that hands every notification to `hear`.
+    pub(super) async fn connect_hearing(
+        &self,
+        hear: impl Fn(&Notification) + Send + 'static,
+    ) -> Result<Connection> {
+        let (client, mut connection) = self.config.connect(NoTls).await?;
         // How it ended is told to whoever uses the client.
-        let driver = tokio::spawn(async move { drop(connection.await) });
+        let driver = tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
+                if let AsyncMessage::Notification(notification) = message {
+                    hear(&notification);
+                }
+            }
+        });
         Ok(Connection { client, driver })
     }
 

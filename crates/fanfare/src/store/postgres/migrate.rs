@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (3, include_str!("../../../../../migrations/postgres/0003_guard.sql")),
     (4, include_str!("../../../../../migrations/postgres/0004_partitions.sql")),
     (5, include_str!("../../../../../migrations/postgres/0005_nodes.sql")),
+    (6, crate::store::outbox::POSTGRES_OUTBOX),
 ];
 
 /// The first step after which several processes may have the store open.

@@ -18,6 +18,7 @@ mod history;
 mod insert;
 mod migrate;
 mod nodes;
+mod outbox;
 mod queue;
 mod record;
 mod repeats;
@@ -41,6 +42,8 @@ use crate::store::postgres::batch::Line;
 use crate::store::postgres::connect::Address;
 pub(super) use crate::store::postgres::connect::hosts;
 use crate::store::postgres::nodes::{Bell, Membership};
+pub(super) use crate::store::postgres::outbox::Table;
+pub(crate) use crate::store::postgres::outbox::emit_in;
 use crate::store::{Result, StoreError};
 
 /// A store in a PostgreSQL database, in a schema of its own.

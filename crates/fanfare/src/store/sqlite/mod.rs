@@ -14,6 +14,7 @@ mod endpoints;
 mod history;
 mod lock;
 mod nodes;
+mod outbox;
 mod queue;
 mod record;
 mod repeats;
@@ -35,6 +36,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::metrics::Metrics;
 use crate::store::{Result, StoreError};
 use lock::Lock;
+pub(super) use outbox::HostFile;
 use writer::{Tx, Writer};
 
 /// Connections that read at the same time.
