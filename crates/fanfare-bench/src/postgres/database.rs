@@ -34,6 +34,8 @@ pub(crate) struct Usage {
     /// Processor time of all its processes, where they are this machine's.
     cpu: Option<Duration>,
     wal_bytes: f64,
+    /// Tables with their indexes, in this schema.
+    table_bytes: f64,
     /// Known a few seconds late, like `syncs`.
     commits: f64,
     /// Flushes of the log. None where this version does not tell.
@@ -73,7 +75,8 @@ impl Database {
         servers
     }
 
-    fn with<'a>(&'a self, settings: &[&'a str]) -> Vec<&'a str> {
+    /// These settings, and where the database is.
+    pub(crate) fn with<'a>(&'a self, settings: &[&'a str]) -> Vec<&'a str> {
         [&["--database-url", &self.url], settings].concat()
     }
 
@@ -122,11 +125,14 @@ impl Database {
                    (select xact_commit::float8 from pg_stat_database
                     where datname = current_database()),
                    (select (to_jsonb(w) ->> 'wal_sync')::float8 from pg_stat_wal w),
-                   pg_backend_pid()";
+                   pg_backend_pid(),
+                   (select coalesce(sum(pg_total_relation_size(oid)), 0)::float8 from pg_class
+                    where relkind = 'r' and relnamespace = current_schema()::regnamespace)";
         let row = &self.query(sql, &[])[0];
         Usage {
             cpu: cpu_around(row.get(3)),
             wal_bytes: row.get(0),
+            table_bytes: row.get(4),
             commits: row.get(1),
             syncs: row.get(2),
         }
@@ -142,6 +148,8 @@ impl Usage {
         }
         let bytes = (self.wal_bytes - before.wal_bytes) / deliveries;
         report.note("  WAL for a delivery", bytes, "B");
+        let bytes = (self.table_bytes - before.table_bytes) / deliveries;
+        report.note("  disk for a delivery", bytes, "B");
         let commits = (self.commits - before.commits) * 1000.0 / deliveries;
         report.note("  commits for 1,000 deliveries", commits, "");
         if let (Some(now), Some(then)) = (self.syncs, before.syncs) {

@@ -1,22 +1,50 @@
-//! Lists of ten million sent webhooks, and what it takes to forget a day of them.
+//! Lists of ten million sent webhooks, and what it takes to drop a day of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fanfare::EndpointId;
 use fanfare::clock::{Clock, SystemClock};
+use fanfare::{EndpointId, Timestamp};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::history::{ask, search};
+use crate::history::{ask, count, search};
+use crate::paced::{Emitted, Load};
 use crate::postgres::database::Database;
+use crate::receiver::Receiver;
 use crate::report::Report;
-use crate::server::{COMPANY, Server};
+use crate::server::{COMPANY, Post, Server, events_of, numbered_payload};
+use crate::times::accept_times;
 use crate::{Length, runtime};
 
 const DAYS: u64 = 30;
 const DAY_MS: i64 = 86_400_000;
-/// With this, nothing that is planted has expired.
+/// With this, nothing that is planted has expired; with the other, the first day.
 const KEEP: [&str; 2] = ["--retention", "365d"];
+const DROP: [&str; 2] = ["--retention", "29d"];
+/// Who emits meanwhile; the history is another company's.
+const EMITTING: &str = "0197d0a5-7b5d-7c39-8cfa-00000000000b";
+const RATE: u32 = 100;
+/// How long the node that was killed may keep its lease, and the next one take to see to history.
+const DROPPED_WITHIN: Duration = Duration::from_secs(180);
+
+/// The day's partitions, as the store's upkeep makes them ahead.
+const PARTITIONS: [(&str, &str); 3] =
+    [("deliveries", "deliveries_final"), ("attempts", "attempts"), ("events", "events")];
+
+/// Notes how long after the beginning of its transaction each table is gone.
+const NOTE_DROPS: &str = "
+    create table {schema}.drops (ms float8 not null);
+    create function {schema}.note_drop() returns event_trigger language plpgsql as $$
+    begin
+        insert into {schema}.drops
+        select extract(epoch from clock_timestamp() - transaction_timestamp()) * 1000
+        from pg_event_trigger_dropped_objects()
+        where object_type = 'table' and schema_name = '{schema}';
+    end $$;
+    create event trigger {schema} on sql_drop execute function {schema}.note_drop()";
 
 /// An id of version 7: when, what kind of thing, and which one.
 const ID: &str = "
@@ -60,7 +88,7 @@ const ATTEMPTS: &str = concat!(
 );
 const COUNTS: &str = "
     insert into counts (company_id, endpoint_id, waiting, concluded, failed, sequence)
-    values ('{company}', '{endpoint}', 0, {all}, 0, {all})
+    values ($1, $2, 0, $3, 0, $3)
     on conflict (company_id, endpoint_id) do update
     set concluded = excluded.concluded, sequence = excluded.sequence";
 
@@ -82,6 +110,52 @@ pub(crate) fn ten_million_deliveries(report: &mut Report, length: Length) {
         let took = find(&server, &mut client, &planted).await;
         report.at_most(&name("search by id"), ms(took), "ms", 50.0);
     });
+    drop_a_day(report, (&database, server), &planted);
+}
+
+/// Lets the first day expire while another company emits.
+fn drop_a_day(report: &mut Report, (database, server): (&Database, Server), planted: &Planted) {
+    let receiver = Receiver::start_noting();
+    let heard = json!({ "url": format!("http://{}/hooks", receiver.address), "events": ["*"] });
+    runtime().block_on(server.register_for(EMITTING, &heard));
+    database.run(&NOTE_DROPS.replace("{schema}", &database.schema));
+    let server = server.kill_and_restart(&database.with(&DROP));
+
+    let over = Arc::new(AtomicBool::new(false));
+    let load = Load::new(RATE, 2 * DROPPED_WITHIN.as_secs(), post).until(&over);
+    let (emitted, left): (Vec<Emitted>, u64) = std::thread::scope(|scope| {
+        let emitting = scope.spawn(|| load.run(&server));
+        let left = runtime().block_on(wait_until_dropped(&server, planted));
+        over.store(true, Ordering::Relaxed);
+        (emitting.join().unwrap(), left)
+    });
+    database.run(&format!("drop event trigger {}", database.schema));
+    let name = |what: &str| format!("PostgreSQL, a day of {} dropped: {what}", planted.each);
+    report.at_most(&name("too many or few left"), planted.off(left), "", 0.0);
+    let gone: Option<f64> = database.query("select max(ms) from drops", &[])[0].get(0);
+    match gone {
+        Some(gone) => report.at_most(&name("its transaction"), gone, "ms", 100.0),
+        None => report.absent(&name("its transaction"), "no table was dropped"),
+    }
+    report.note(&name("longest accept meanwhile"), accept_times(&emitted, 100), "ms");
+}
+
+/// Looks each second. Returns how many deliveries are left in the end.
+async fn wait_until_dropped(server: &Server, planted: &Planted) -> u64 {
+    let mut client = Client::connect(server.address).await;
+    let start = Instant::now();
+    loop {
+        let left = count(server, &mut client, planted.endpoint).await;
+        if planted.off(left) == 0.0 || start.elapsed() > DROPPED_WITHIN {
+            return left;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn post(number: u64) -> Post {
+    let body = format!(r#"{{"type":"ORDER_CREATED","data":{}}}"#, numbered_payload(number));
+    Post { path: events_of(EMITTING), body: body.into() }
 }
 
 fn register(server: &Server) -> EndpointId {
@@ -91,7 +165,7 @@ fn register(server: &Server) -> EndpointId {
         let (bearer, path) = (server.bearer(), format!("/v1/companies/{COMPANY}/endpoints"));
         let headers = [("authorization", bearer.as_str())];
         let (_, answer) = client.send("GET", &path, &headers, bytes::Bytes::new()).await;
-        let list: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        let list: Value = serde_json::from_slice(&answer).unwrap();
         list["items"][0]["id"].as_str().unwrap().parse().unwrap()
     })
 }
@@ -99,6 +173,8 @@ fn register(server: &Server) -> EndpointId {
 /// What was planted for an endpoint.
 struct Planted {
     endpoint: EndpointId,
+    /// Deliveries on each day.
+    each: u64,
     /// Of its deliveries, one of each day.
     some: Vec<Uuid>,
 }
@@ -110,26 +186,43 @@ impl Planted {
         let (each, mut some) = (deliveries / DAYS, Vec::new());
         database.run(ID);
         for day in 0..DAYS {
-            let start = today - (DAYS - day) as i64 * DAY_MS;
+            let (start, first) = (today - (DAYS - day) as i64 * DAY_MS, day * each);
+            make_day(database, start);
             let filled = |sql: &str| {
                 sql.replace("{company}", COMPANY)
                     .replace("{endpoint}", &endpoint.to_string())
-                    .replace("{first}", &(day * each).to_string())
+                    .replace("{first}", &first.to_string())
                     .replace("{start}", &start.to_string())
                     .replace("{each}", &each.to_string())
-                    .replace("{all}", &deliveries.to_string())
             };
             for sql in [EVENTS, DELIVERIES, ATTEMPTS] {
                 database.run(&filled(sql));
             }
-            if day == 0 {
-                database.run(&filled(COUNTS));
-            }
-            let first = "select pg_temp.id($1, 'd00', $2)";
-            some.push(database.query(first, &[&start, &((day * each) as i64)])[0].get(0));
+            let id = "select pg_temp.id($1, 'd00', $2)";
+            some.push(database.query(id, &[&start, &(first as i64)])[0].get(0));
         }
+        let (company, all): (Uuid, _) = (COMPANY.parse().unwrap(), deliveries as i64);
+        database.query(COUNTS, &[&company, &endpoint.uuid(), &all]);
         database.run("vacuum analyze");
-        Planted { endpoint, some }
+        Planted { endpoint, each, some }
+    }
+
+    /// How far a number of deliveries is from what is left without the first day.
+    fn off(&self, left: u64) -> f64 {
+        (self.each * (DAYS - 1)).abs_diff(left) as f64
+    }
+}
+
+fn make_day(database: &Database, start: i64) {
+    let bound = |at: i64| format!("'{at:012x}{}'", "0".repeat(20));
+    let (day, end) = (Timestamp(start).to_string().replace('-', ""), start + DAY_MS);
+    for (name, parent) in PARTITIONS {
+        database.run(&format!(
+            "create table {name}_d{} partition of {parent} for values from ({}) to ({})",
+            &day[..8],
+            bound(start),
+            bound(end),
+        ));
     }
 }
 
