@@ -20,6 +20,7 @@ mod test;
 
 use std::process::ExitCode;
 
+use postgres::Postgres;
 use process::{Result, cargo, probe, run};
 
 const USAGE: &str = "\
@@ -29,8 +30,8 @@ Usage: cargo xtask <CHORE>
 
   test  [--full]  format check, lints, doc tests and all tests, on both stores
                   (--full: long counts, and what the tests print)
-  bench [--full]  builds for release, measures, prints a table
-                  (--full: longer, and also what takes long, 40 minutes at most;
+  bench [--full]  builds for release, measures on both stores, prints a table
+                  (--full: longer, and also what takes long: 90 minutes and 25 GB of disk;
                   --quick: only shows that everything runs; --only NAME: one thing)
   fuzz  [TARGET] [--seconds N]
                   inputs without end for what reads strangers' words, with cargo-fuzz
@@ -63,9 +64,15 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// PostgreSQL runs beside what is measured, on the disk that the embedded stores use too, and as it
+/// comes: its commits are durable.
 fn bench(options: &[&str]) -> Result {
     run(cargo().args(["build", "--release", "--package", "fanfare-cli"]))?;
-    run(cargo().args(["run", "--release", "--package", "fanfare-bench", "--"]).args(options))
+    let postgres = Postgres::start()?;
+    run(cargo()
+        .args(["run", "--release", "--package", "fanfare-bench", "--"])
+        .args(options)
+        .env("FANFARE_BENCH_POSTGRES", postgres.url()))
 }
 
 fn deny() -> Result {

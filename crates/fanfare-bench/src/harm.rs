@@ -1,7 +1,7 @@
 //! What hostile receivers cost: one of each kind, and a hundred beside a hundred that are well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfare_testkit::authority::Authority;
@@ -9,14 +9,14 @@ use fanfare_testkit::hostile::{BEFORE_TLS, HTTP2, Hostile, PLAIN};
 use serde_json::json;
 
 use crate::attack::{self, Cost};
-use crate::client::Client;
 use crate::fleet::{self, Bad, company_of};
 use crate::hostile::Hosts;
+use crate::load::emit;
 use crate::paced::Load;
 use crate::receiver::{Receiver, Reply};
 use crate::report::Report;
-use crate::server::{Post, Server, emit_for, events_of, numbered_payload};
-use crate::{CONNECTIONS, Length, runtime};
+use crate::server::{Post, Server, events_of, numbered_payload};
+use crate::{Length, runtime};
 
 /// How many hostile endpoints there are beside the others, and their events a second over all.
 const HOSTILE: u64 = 100;
@@ -80,7 +80,7 @@ fn rate(hosts: Option<&Hosts>, events: u64) -> f64 {
         // By then the hostile ones have shown what they are.
         std::thread::sleep(Duration::from_secs(HOSTILE / u64::from(RATE)));
         let start = Instant::now();
-        emit(&server, events);
+        emit(std::slice::from_ref(&server), 0..events, |number| post("e", number));
         let arrived = well.wait_for_passed(events as usize, PATIENCE);
         let took = start.elapsed();
         over.store(true, Ordering::Relaxed);
@@ -105,29 +105,6 @@ fn register(server: &Server, others: &Receiver, hosts: Option<&Hosts>) {
             let heard = json!({ "url": url, "events": [format!("other{number}.happened")] });
             server.register_for(&company_of(number), &heard).await;
         }
-    });
-}
-
-/// Emits as fast as the server takes it.
-fn emit(server: &Server, events: u64) {
-    let next = Arc::new(AtomicU64::new(0));
-    runtime().block_on(async {
-        let mut emitters = tokio::task::JoinSet::new();
-        for _ in 0..CONNECTIONS {
-            let (next, bearer) = (Arc::clone(&next), server.bearer());
-            let mut client = Client::connect(server.address).await;
-            emitters.spawn(async move {
-                let headers = [("authorization", bearer.as_str())];
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= events {
-                        break;
-                    }
-                    emit_for(&mut client, &headers, &post("e", number)).await;
-                }
-            });
-        }
-        emitters.join_all().await;
     });
 }
 

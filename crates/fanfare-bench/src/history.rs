@@ -42,7 +42,7 @@ pub(crate) fn a_million_deliveries(report: &mut Report, length: Length) {
 }
 
 /// The median of eleven questions.
-async fn ask(
+pub(crate) async fn ask(
     server: &Server,
     client: &mut Client,
     page: (EndpointId, u32),
@@ -67,9 +67,17 @@ pub(crate) async fn count(server: &Server, client: &mut Client, endpoint: Endpoi
 }
 
 async fn list(server: &Server, client: &mut Client, (endpoint, page): (EndpointId, u32)) -> Value {
-    let path = format!(
-        "/admin/companies/{COMPANY}/webhooks-configurations/{endpoint}/webhooks?page={page}"
-    );
+    search(server, client, (endpoint, &format!("page={page}"))).await
+}
+
+/// A list of what an endpoint was sent, in W3Block's form.
+pub(crate) async fn search(
+    server: &Server,
+    client: &mut Client,
+    (endpoint, query): (EndpointId, &str),
+) -> Value {
+    let path =
+        format!("/admin/companies/{COMPANY}/webhooks-configurations/{endpoint}/webhooks?{query}");
     let bearer = server.bearer();
     let headers = [("authorization", bearer.as_str())];
     let (status, answer) = client.send("GET", &path, &headers, Bytes::new()).await;

@@ -3,7 +3,8 @@
 //! cost, and what one bad receiver or one loud company does to the others.
 //!
 //! `fanfare-bench [--full | --quick] [--only NAME]`; prints a table and writes it to
-//! `target/bench.json`.
+//! `target/bench.json`. What begins with `pg-` is measured on the PostgreSQL that
+//! `FANFARE_BENCH_POSTGRES` names, and left out without it.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark reports to people")]
@@ -38,6 +39,7 @@ mod loud;
 mod memory;
 mod ordered;
 mod paced;
+mod postgres;
 mod receiver;
 mod report;
 mod retention;
@@ -54,7 +56,7 @@ const PAYLOAD_BYTES: usize = 1024;
 const CONNECTIONS: usize = 64;
 
 /// What can be asked for with `--only`, in the order in which it is measured.
-const SCENARIOS: [(&str, Scenario); 13] = [
+const SCENARIOS: [(&str, Scenario); 20] = [
     ("ceiling", |report, _| report.note("a bare client, no store", ceiling::measure(), "/s")),
     ("one", |report, length| load::over_http(report, 1, length.pick(2_000, 60_000, 60_000), 0.30)),
     ("twenty", |report, length| load::over_http(report, 20, length.pick(200, 6_000, 6_000), 0.50)),
@@ -68,11 +70,23 @@ const SCENARIOS: [(&str, Scenario); 13] = [
     ("ordered", ordered::by_key),
     (HISTORY, history::a_million_deliveries),
     (RETENTION, retention::a_million_deliveries),
+    ("pg-one", |report, length| {
+        postgres::over_http(report, 1, length.pick(2_000, 40_000, 40_000), 0.12);
+    }),
+    ("pg-twenty", |report, length| {
+        postgres::over_http(report, 20, length.pick(200, 4_000, 4_000), 0.30);
+    }),
+    ("pg-nodes", postgres::two_nodes),
+    ("pg-latency", postgres::at_200_a_second),
+    ("pg-wake", postgres::from_a_commit),
+    ("pg-snapshot", postgres::held_open),
+    (PG_HISTORY, postgres::ten_million_deliveries),
 ];
 const HISTORY: &str = "history";
 const RETENTION: &str = "retention";
-/// These plant a million deliveries first, which takes minutes.
-const FULL_ONLY: [&str; 2] = [HISTORY, RETENTION];
+const PG_HISTORY: &str = "pg-history";
+/// These plant millions of deliveries first, which takes minutes.
+const FULL_ONLY: [&str; 3] = [HISTORY, RETENTION, PG_HISTORY];
 
 /// Measures one thing and reports it.
 type Scenario = fn(&mut Report, Length);
@@ -83,7 +97,7 @@ enum Length {
     /// Just long enough to see that every scenario runs; the figures mean nothing.
     Quick,
     Usual,
-    /// All of it within 40 minutes.
+    /// All of it within 90 minutes.
     Full,
 }
 

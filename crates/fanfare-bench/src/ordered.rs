@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// order by key as a share of that without order.
 pub(crate) fn by_key(report: &mut Report, length: Length) {
     if !can_order() {
-        report.absent("ordered: order by key");
+        report.absent("ordered: order by key", "not there yet");
         return;
     }
     let events = length.pick(1_000, 10_000, 10_000);

@@ -57,13 +57,18 @@ impl Load {
 
     /// Emits all of it, on this thread. Returns what was emitted, in order.
     pub(crate) fn run(&self, server: &Server) -> Vec<Emitted> {
+        self.run_among(std::slice::from_ref(server))
+    }
+
+    /// The same, dealt out among nodes in turn.
+    pub(crate) fn run_among(&self, nodes: &[Server]) -> Vec<Emitted> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut emitted = runtime.block_on(async {
             let mut senders = JoinSet::new();
             let start = Instant::now() + Duration::from_millis(50);
-            for sender in 0..SENDERS {
-                let client = Client::connect(server.address).await;
-                senders.spawn(send(self.clone(), sender, start, (client, server.bearer())));
+            for (sender, node) in (0..SENDERS).zip(nodes.iter().cycle()) {
+                let client = Client::connect(node.address).await;
+                senders.spawn(send(self.clone(), sender, start, (client, node.bearer())));
             }
             senders.join_all().await.concat()
         });

@@ -24,8 +24,8 @@ pub(crate) struct Leeway {
 
 struct Line {
     name: String,
-    /// None where there is nothing to measure yet.
-    value: Option<f64>,
+    /// Or why there is none.
+    value: Result<f64, &'static str>,
     unit: &'static str,
     ratio: Option<Ratio>,
     /// What was asked for, and whether it was met.
@@ -51,6 +51,13 @@ impl Report {
             target: Some((format!(">= {target}"), ratio >= target)),
             ..Line::of(name, rate, "/s")
         });
+    }
+
+    /// A rate a second as a share of another one, without a target.
+    pub(crate) fn compare(&mut self, name: &str, rate: f64, of: (&'static str, f64)) {
+        let (of, beside) = of;
+        let ratio = Some(Ratio { ratio: rate / beside, beside, of: of.to_owned() });
+        self.push(Line { ratio, ..Line::of(name, rate, "/s") });
     }
 
     /// A figure that should be no worse than the usual one, with some leeway.
@@ -83,9 +90,9 @@ impl Report {
         self.push(Line::of(name, value, unit));
     }
 
-    /// What the server cannot do yet.
-    pub(crate) fn absent(&mut self, name: &str) {
-        self.push(Line { value: None, ..Line::of(name, 0.0, "") });
+    /// What cannot be measured, and why.
+    pub(crate) fn absent(&mut self, name: &str, why: &'static str) {
+        self.push(Line { value: Err(why), ..Line::of(name, 0.0, "") });
     }
 
     fn push(&mut self, line: Line) {
@@ -105,7 +112,7 @@ impl Report {
 
 impl Line {
     fn of(name: &str, value: f64, unit: &'static str) -> Self {
-        Line { name: name.to_owned(), value: Some(value), unit, ratio: None, target: None }
+        Line { name: name.to_owned(), value: Ok(value), unit, ratio: None, target: None }
     }
 
     fn show(&self) -> String {
@@ -118,8 +125,8 @@ impl Line {
             None => (String::new(), ""),
         };
         let value = match self.value {
-            Some(value) => format!("{:.*}", if value >= 1000.0 { 0 } else { 2 }, value),
-            None => "not there yet".to_owned(),
+            Ok(value) => format!("{:.*}", if value >= 1000.0 { 0 } else { 2 }, value),
+            Err(why) => why.to_owned(),
         };
         let line = format!(
             "{:<58} {value:>10} {:<5} {ratio:<20} {target:<18} {met}",
@@ -131,7 +138,8 @@ impl Line {
     fn json(&self) -> Value {
         json!({
             "name": self.name,
-            "value": self.value,
+            "value": self.value.ok(),
+            "absent": self.value.err(),
             "unit": self.unit,
             "ratio": self.ratio.as_ref().map(|ratio| ratio.ratio),
             "beside": self.ratio.as_ref().map(|ratio| ratio.beside),

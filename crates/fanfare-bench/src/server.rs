@@ -44,6 +44,11 @@ impl Server {
         Self::launch(Arc::new(directory), "127.0.0.1:0", settings)
     }
 
+    /// Starts another one beside it, with the same keys. Their store must be one for several.
+    pub(crate) fn start_beside(&self, settings: &[&str]) -> Self {
+        Self::launch(Arc::clone(&self.directory), "127.0.0.1:0", settings)
+    }
+
     /// Kills it in the middle of what it does (SIGKILL) and starts it again where it was.
     pub(crate) fn kill_and_restart(self, settings: &[&str]) -> Self {
         let (directory, address) = (Arc::clone(&self.directory), self.address);
@@ -130,11 +135,6 @@ pub(crate) fn cpu_of(pid: u32) -> Duration {
     let ticks: u64 =
         fields.split_whitespace().skip(11).take(2).map(|t| t.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 10)
-}
-
-/// Emits one event of [`COMPANY`] and returns the answer.
-pub(crate) async fn emit(client: &mut Client, headers: &[(&str, &str)], body: &Bytes) -> Bytes {
-    emit_for(client, headers, &Post { path: events_of(COMPANY), body: body.clone() }).await
 }
 
 /// An event on its way to the server.
