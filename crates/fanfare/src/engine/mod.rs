@@ -247,6 +247,7 @@ impl Engine {
     pub async fn start(&self) -> Result<()> {
         let world = &self.world;
         let tenure = tenure::take_up(world).await?;
+        upkeep::make_room(world).await?;
         world.started.store(true, Ordering::Release);
         if let Some(lease) = tenure.lease {
             world.tasks.spawn(tenure::keep(Arc::clone(world), lease));

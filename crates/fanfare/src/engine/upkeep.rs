@@ -13,6 +13,8 @@ use crate::store::{self, Place, Store, Swept};
 const ROUND: Duration = Duration::from_secs(60);
 /// Rows looked at or removed in one transaction: so few that nobody who waits for it feels it.
 const SLICE: u32 = 16;
+/// Steps of the store's preparation at the start: the rest is done in rounds.
+const STEPS_MAX: u32 = 16;
 /// Who has this shard keeps house for all nodes.
 const HOUSE: u8 = 0;
 /// The pause between two slices.
@@ -125,6 +127,17 @@ impl Round {
         }
         Ok(())
     }
+}
+
+/// Has the store prepare for the days to come before anything comes.
+pub(super) async fn make_room(world: &World) -> store::Result<()> {
+    let now = world.clock.now();
+    for _ in 0..STEPS_MAX {
+        if !world.store.turn(now, now.minus(world.rules.retention)).await? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets a slice of API keys, or else of the audit log. Returns how many.

@@ -24,6 +24,8 @@ pub(super) fn of(error: &Error) -> StoreError {
         "53100" => StoreError::Full(text.to_owned()),
         // A key that was free a moment ago, a row that was moved meanwhile, a ring of waiters.
         "23505" | "40001" | "40P01" => StoreError::Raced(format!("{text} ({code})")),
+        // A row that was on its way to the rest when its day got a partition.
+        "23514" if text.contains("partition") => StoreError::Raced(format!("{text} ({code})")),
         _ if worth_repeating(code) => StoreError::Away(format!("{text} ({code})")),
         _ => StoreError::Broken(format!("{text} ({code})")),
     }
