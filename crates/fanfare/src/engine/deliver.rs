@@ -6,7 +6,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::engine::dispatch::{give_back, start_senders, take_in};
-use crate::engine::{World, health};
+use crate::engine::{World, health, trouble};
 use crate::metrics::Stopwatch;
 use crate::model::{
     Answer, Attempt, Claim, Headers, LaneKey, Outcome, Record, Timestamp, Timing, Verdict, expired,
@@ -14,7 +14,7 @@ use crate::model::{
 use crate::policy::lanes::{Change, Consequence, End, Ending, Pass, Turn};
 use crate::policy::retry;
 use crate::send::{self, Request, Sent};
-use crate::store::{StoreError, Unsent};
+use crate::store::Unsent;
 
 /// How much of an answer's body the history keeps.
 const BODY_BYTES_KEPT: usize = 16 * 1024;
@@ -79,7 +79,7 @@ async fn end_expired(world: &Arc<World>, claim: Claim, expired_at: Timestamp) {
             world.look_into_all(&ended.woken);
         }
         Err(error) => {
-            tracing::warn!(%error, delivery.id = %claim.delivery, "{reason}; to be ended later");
+            trouble::log(&error, "an expired delivery is to be ended later");
             give_back(world, vec![claim], PAUSE);
         }
     }
@@ -161,7 +161,7 @@ async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
     let recorded = loop {
         match world.store.record(record.clone()).await {
             Ok(recorded) => break recorded,
-            Err(StoreError::Full(_) | StoreError::Away(_)) => {
+            Err(error) if error.passes() => {
                 refused.get_or_insert_with(|| Refused::by(world, record.claim.endpoint.lane()));
                 let again = world.clock.now().plus(PAUSE);
                 tokio::select! {
@@ -176,7 +176,10 @@ async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
             }
         }
     };
-    if recorded.applied {
+    // Refused before, it may have been applied all the same, and only the answer lost: what follows
+    // must follow. If not, another one has it: that one is told nothing it does not know.
+    let again = refused.is_some();
+    if recorded.applied || again {
         count(world, &record.verdict);
         if let Verdict::Failed(reason) = &record.verdict {
             let (delivery, endpoint) = (record.claim.delivery, record.claim.endpoint.id);
@@ -188,6 +191,10 @@ async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
         tracing::warn!(delivery.id = %delivery, "a result came too late, or for the second time");
     }
     tell_lanes(world, &record, &recorded.woken);
+    if again {
+        // Whom it let go was in the lost answer.
+        world.look_into(record.claim.endpoint.lane());
+    }
     if recorded.next.is_some() {
         take_in(world, recorded.next.into_iter().collect(), std::iter::empty(), record.at);
     }

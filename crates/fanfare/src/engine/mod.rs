@@ -21,6 +21,7 @@ mod replay;
 mod rotate;
 mod sealing;
 mod secrets;
+mod trouble;
 mod upkeep;
 
 use std::path::PathBuf;

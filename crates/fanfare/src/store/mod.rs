@@ -15,6 +15,7 @@ mod repeats;
 mod replays;
 mod rows;
 pub mod sqlite;
+mod told;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -285,6 +286,10 @@ pub trait Upkeep: Send + Sync {
     /// otherwise never. The process must then end and start again from what is on disk.
     async fn lost(&self) -> String;
 
+    /// Returns once lanes are to be read again: the store was away and is back, or what a call
+    /// claimed whose answer was lost is due again. For one caller.
+    async fn back(&self);
+
     /// Stops writing once everything handed over is on disk, and gives the store free for another
     /// process. Every later call fails.
     async fn close(&self);
@@ -309,6 +314,13 @@ pub enum StoreError {
     /// from what is on disk.
     #[error("the disk failed to keep a write: {0}")]
     Untrusted(String),
+}
+
+impl StoreError {
+    /// Will it pass by itself? The store logs it then, a line a second at most; nobody else does.
+    pub fn passes(&self) -> bool {
+        matches!(self, StoreError::Full(_) | StoreError::Away(_))
+    }
 }
 
 /// Opens the store that `url` names, `sqlite:PATH` or `postgres://…`, making it when it is new.

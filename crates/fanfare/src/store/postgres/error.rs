@@ -3,7 +3,6 @@
 
 use std::error::Error as _;
 
-use deadpool_postgres::PoolError;
 use tokio_postgres::Error;
 
 use crate::store::StoreError;
@@ -22,15 +21,19 @@ pub(super) fn of(error: &Error) -> StoreError {
     let (code, text) = (said.code().code(), said.message());
     match code {
         "53100" => StoreError::Full(text.to_owned()),
+        STALE if !text.contains("cached plan") => StoreError::Broken(format!("{text} ({code})")),
         _ if worth_repeating(code) => StoreError::Away(format!("{text} ({code})")),
         _ => StoreError::Broken(format!("{text} ({code})")),
     }
 }
 
+/// A plan from before a table was changed, or anything else that the server cannot do.
+const STALE: &str = "0A000";
+
 /// Lost connections, shutdowns, exhausted resources, timeouts, rivals, a primary that is none.
 fn worth_repeating(code: &str) -> bool {
     let classes = ["08", "53", "57P", "40"];
-    let codes = ["55P03", "57014", "25006", "25P02", "25P03"];
+    let codes = ["55P03", "57014", "25006", "25P02", "25P03", "58030", "26000", STALE];
     classes.iter().any(|class| code.starts_with(class)) || codes.contains(&code)
 }
 
@@ -46,12 +49,22 @@ fn of_connection(error: &Error) -> StoreError {
     StoreError::Away(text)
 }
 
-/// No connection to be had.
-pub(super) fn of_pool(error: &PoolError) -> StoreError {
+/// Is the connection of no use any more? A primary that takes no writes, a server that goes down, a
+/// statement that is not what it was when it was prepared.
+pub(super) fn spoils(error: &Error) -> bool {
+    let Some(said) = error.as_db_error() else { return error.is_closed() };
+    let code = said.code().code();
+    ["57P", "08"].iter().any(|class| code.starts_with(class))
+        || ["25006", STALE, "26000"].contains(&code)
+}
+
+/// What is wrong, without what it means.
+pub(super) fn reason(error: &StoreError) -> String {
     match error {
-        PoolError::Backend(error) => of(error),
-        PoolError::Closed => StoreError::Away("the store is closed".to_owned()),
-        other => StoreError::Away(other.to_string()),
+        StoreError::Full(reason) | StoreError::Away(reason) | StoreError::Broken(reason) => {
+            reason.clone()
+        }
+        other => other.to_string(),
     }
 }
 

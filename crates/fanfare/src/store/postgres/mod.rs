@@ -9,6 +9,7 @@ mod audit;
 mod batch;
 mod check;
 mod connect;
+mod doubt;
 mod ending;
 mod endpoints;
 mod error;
@@ -17,6 +18,7 @@ mod history;
 mod insert;
 mod migrate;
 mod owner;
+mod pool;
 mod queue;
 mod record;
 mod repeats;
@@ -24,12 +26,13 @@ mod replays;
 mod retention;
 mod rows;
 mod supersede;
+mod tls;
 mod transaction;
 mod upkeep;
+mod url;
 
 use std::sync::Arc;
 
-use deadpool_postgres::{Object, Pool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,7 +42,9 @@ use crate::store::postgres::accept::Call;
 use crate::store::postgres::batch::Line;
 use crate::store::postgres::connect::Address;
 pub(super) use crate::store::postgres::connect::hosts;
+use crate::store::postgres::doubt::Doubts;
 use crate::store::postgres::owner::Owner;
+use crate::store::postgres::pool::{Object, Pool, READ_TIME_MAX, WRITE_TIME_MAX};
 use crate::store::{Result, StoreError};
 
 /// A store in a PostgreSQL database, in a schema of its own.
@@ -57,6 +62,7 @@ struct Database {
     /// `None` for those who only read.
     owner: Option<Owner>,
     metrics: Metrics,
+    doubts: Doubts,
 }
 
 impl Postgres {
@@ -69,11 +75,13 @@ impl Postgres {
     /// database cannot be reached.
     pub async fn open(url: &str, metrics: Metrics) -> Result<Self> {
         let address = Address::parse(url)?;
-        let pool = address.pool()?;
+        let pool = Pool::new(address.clone());
         let owner = Owner::take(address).await?;
         owner.prepare().await?;
-        let database = Arc::new(Database { pool, owner: Some(owner), metrics });
+        let doubts = Doubts::default();
+        let database = Arc::new(Database { pool, owner: Some(owner), metrics, doubts });
         let (closing, workers) = (CancellationToken::new(), TaskTracker::new());
+        workers.spawn(doubt::settle(Arc::clone(&database), closing.clone()));
         Ok(Postgres {
             emits: Line::start(&database, &closing, &workers),
             records: Line::start(&database, &closing, &workers),
@@ -90,9 +98,9 @@ impl Postgres {
     pub async fn open_read_only(url: &str) -> Result<Self> {
         let address = Address::parse(url)?.read_only();
         migrate::verify(&*address.connect().await?, address.schema()).await?;
-        let pool = address.pool()?;
+        let (pool, metrics, doubts) = (Pool::new(address), Metrics::default(), Doubts::default());
         Ok(Postgres {
-            database: Arc::new(Database { pool, owner: None, metrics: Metrics::default() }),
+            database: Arc::new(Database { pool, owner: None, metrics, doubts }),
             emits: Line::closed(),
             records: Line::closed(),
             closing: CancellationToken::new(),
@@ -104,15 +112,18 @@ impl Postgres {
 impl Database {
     /// A connection to read with.
     async fn reader(&self) -> Result<Object> {
-        self.pool.get().await.map_err(|error| error::of_pool(&error))
+        self.pool.lend(READ_TIME_MAX).await
     }
 
     /// A connection to write with, if the store is still this process's own.
     async fn writer(&self) -> Result<Object> {
         let owner = self.owner.as_ref();
         let owner = owner.ok_or_else(|| StoreError::Away("it was opened for reading".into()))?;
-        owner.hold().await?;
-        self.reader().await
+        self.pool.there()?;
+        if let Err(error) = owner.hold().await {
+            return Err(self.pool.gone(&error::reason(&error)));
+        }
+        self.pool.lend(WRITE_TIME_MAX).await
     }
 }
 

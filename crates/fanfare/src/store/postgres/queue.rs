@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::store::postgres::Postgres;
 use crate::store::postgres::accept::Call;
+use crate::store::postgres::doubt::Doubt;
 use crate::store::postgres::ending::Doomed;
 use crate::store::postgres::rows::{
     self, delivery_columns, endpoint_columns, event_columns, get, unsigned,
@@ -121,7 +122,7 @@ const LANES: &str = "
 impl Queue for Postgres {
     /// A claim is known by its mark, so the lease need not be.
     async fn recover(&self, now: Timestamp, _lease: Duration) -> Result<()> {
-        let client = self.database.writer().await?;
+        let client = self.database.writer().await?.patient();
         let statement = client.prepare_cached(RECOVER).await?;
         client.execute(&statement, &[&now.0]).await?;
         Ok(())
@@ -152,13 +153,18 @@ impl Queue for Postgres {
         let client = Transaction::on(self.database.writer().await?);
         let claim = client.prepare_cached(CLAIM).await?;
         let next_due = client.prepare_cached(NEXT_DUE).await?;
-        let ((), claims, next_due, ()) = tokio::try_join!(
+        let claimed = tokio::try_join!(
             biased;
             client.batch_execute("begin"),
             client.query(&claim, &of_claim),
             client.query(&next_due, of_lanes),
             client.batch_execute("commit"),
-        )?;
+        );
+        if claimed.is_err() {
+            let lanes = wanted.iter().map(|lane| lane.key).collect();
+            self.database.doubts.add([Doubt::Claimed { lanes, at: now, until }]);
+        }
+        let ((), claims, next_due, ()) = claimed?;
         client.ended();
         gather(wanted, &claims, &next_due)
     }
