@@ -209,6 +209,7 @@ impl Cluster {
     /// A folder for a server, and a port.
     fn place() -> Cluster {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        let binaries = binaries();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("fanfare-cluster-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
@@ -225,7 +226,7 @@ impl Cluster {
             .process_group(0)
             .spawn();
         Cluster {
-            binaries: binaries(),
+            binaries,
             owner,
             port: free_port(),
             server: Mutex::default(),
