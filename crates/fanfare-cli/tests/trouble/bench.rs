@@ -50,6 +50,11 @@ impl Bench {
         self.producers.wait_for(self.producers.accepted() + more).await;
     }
 
+    /// Waits until what was accepted so far has arrived.
+    pub(crate) async fn catches_up(&self) {
+        self.receiver.wait_for(self.producers.accepted()).await;
+    }
+
     /// The database has gone: callers are told, and so are those who ask.
     pub(crate) async fn refuses(&self) {
         self.producers.wait_for_refusals(1).await;

@@ -43,6 +43,7 @@ async fn a_lost_reply_to_a_commit_neither_loses_nor_doubles_anything() {
     let wanted = if full() { 300 } else { 30 };
     while proxy.lost() < wanted {
         bench.accepts(20).await;
+        bench.catches_up().await;
     }
     proxy.loses_replies(0);
     println!("{} replies were lost", proxy.lost());

@@ -13,7 +13,7 @@ use crate::store::{self, Wanted};
 /// How often every lane in the store is looked at, in case a wake-up was lost or a sender died.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How long to leave the store alone after it refused us.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 /// Lanes filled by one question to the store.
 const ROOMS: usize = 64;
 /// Lanes read from the store at once by a sweep.
