@@ -327,7 +327,7 @@ impl Upkeep for Tapped {
     }
 
     async fn back(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn lost(&self) -> String {

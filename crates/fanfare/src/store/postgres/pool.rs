@@ -309,7 +309,8 @@ impl Object {
         &self,
         question: impl Future<Output = std::result::Result<T, Error>>,
     ) -> std::result::Result<T, Error> {
-        let mut question = std::pin::pin!(question);
+        // Boxed, so that many of them in one call are no large one.
+        let mut question = Box::pin(question);
         let answer = match timeout(self.time_max, question.as_mut()).await {
             Ok(answer) => answer,
             Err(_) => {

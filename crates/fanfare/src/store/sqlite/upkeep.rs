@@ -180,7 +180,7 @@ impl Upkeep for Sqlite {
 
     /// It is never away, and no answer of its own writer is lost.
     async fn back(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn close(&self) {
