@@ -31,6 +31,14 @@ max_connections = 60
 wal_level = replica
 ";
 
+/// Runs a server that alone sees a disk of 16 MiB: it goes with the server.
+const SMALL_DISK: &str = r#"
+    mount -t tmpfs -o "size=16m,uid=$2,gid=$3,mode=700" none "$1" || exit 1
+    user=$2 group=$3
+    shift 3
+    exec setpriv --reuid "$user" --regid "$group" --clear-groups "$@"
+"#;
+
 /// Waits until its input ends, which happens also when the test is killed, then ends the server and
 /// removes its folder.
 const WATCHDOG: &str = r#"
@@ -54,6 +62,8 @@ pub struct Cluster {
     owner: Option<(u32, u32)>,
     port: u16,
     server: Mutex<Option<Child>>,
+    /// Are tables on a small disk of their own?
+    small_disk: bool,
     _watchdog: Child,
 }
 
@@ -73,16 +83,69 @@ impl Cluster {
     /// Without `FANFARE_TEST_POSTGRES_BIN`: a test that is left out in silence proves nothing.
     pub async fn start(settings: &str) -> Cluster {
         let cluster = Cluster::place();
-        let made = cluster
+        cluster.make().await;
+        cluster.set(settings).await;
+        cluster.start_again().await;
+        cluster
+    }
+
+    /// A new server whose tables are on a disk of 16 MiB. `None` where such a disk cannot be made:
+    /// only root may.
+    pub async fn on_small_disk() -> Option<Cluster> {
+        let mut tried = Command::new("unshare");
+        let tried = tried.args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output().await;
+        if owner().is_none() || !tried.is_ok_and(|tried| tried.status.success()) {
+            return None;
+        }
+        let cluster = Cluster { small_disk: true, ..Cluster::place() };
+        cluster.make().await;
+        let made = cluster.run_as_owner("mkdir").arg(cluster.small_disk()).output();
+        finished("mkdir", made).await;
+        cluster.start_again().await;
+        let place = cluster.small_disk().display().to_string();
+        cluster.sql(&format!("create tablespace small location '{place}'")).await;
+        cluster.sql("alter role postgres set default_tablespace = small").await;
+        Some(cluster)
+    }
+
+    /// Takes all the room that is left on the small disk.
+    pub async fn fill_disk(&self) {
+        use std::io::Write;
+        let mut ballast = std::fs::File::create(self.ballast().await).ok();
+        let ballast = ballast.as_mut();
+        let full = ballast.is_some_and(|file| {
+            let some = [0; 4096];
+            (0..10_000).any(|_| file.write_all(&some).is_err())
+        });
+        assert!(full, "the small disk could not be filled");
+    }
+
+    /// Gives it free again.
+    pub async fn free_disk(&self) {
+        let freed = std::fs::remove_file(self.ballast().await);
+        freed.unwrap_or_else(|error| panic!("the small disk could not be freed: {error}"));
+    }
+
+    fn small_disk(&self) -> PathBuf {
+        self.folder.join("small")
+    }
+
+    /// Only the server sees that disk.
+    async fn ballast(&self) -> PathBuf {
+        let server = self.server.lock().await;
+        let id = server.as_ref().and_then(Child::id).unwrap_or_default();
+        format!("/proc/{id}/root{}/ballast", self.small_disk().display()).into()
+    }
+
+    async fn make(&self) {
+        let made = self
             .command("initdb")
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"])
             .args(["--no-sync", "--pgdata"])
-            .arg(cluster.data())
+            .arg(self.data())
             .output();
         finished("initdb", made).await;
-        cluster.set(&format!("{SETTINGS}{settings}")).await;
-        cluster.start_again().await;
-        cluster
+        self.set(SETTINGS).await;
     }
 
     /// A standby that follows this server.
@@ -122,7 +185,7 @@ impl Cluster {
     pub async fn start_again(&self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"));
         let server = self
-            .command("postgres")
+            .postgres()
             .arg("-D")
             .arg(self.data())
             .args(["-p", &self.port.to_string()])
@@ -230,6 +293,7 @@ impl Cluster {
             owner,
             port: free_port(),
             server: Mutex::default(),
+            small_disk: false,
             _watchdog: watchdog.unwrap_or_else(|error| panic!("no watchdog: {error}")),
             folder,
         }
@@ -241,9 +305,25 @@ impl Cluster {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = run_as(self.owner, &self.binaries.join(program), &self.folder);
+        self.run_as_owner(&self.binaries.join(program).display().to_string())
+    }
+
+    fn run_as_owner(&self, program: &str) -> Command {
+        let mut command = run_as(self.owner, Path::new(program), &self.folder);
         // A Ctrl-C in the terminal is for the test.
         command.process_group(0).stdin(Stdio::null());
+        command
+    }
+
+    fn postgres(&self) -> Command {
+        let (true, Some((user, group))) = (self.small_disk, self.owner) else {
+            return self.command("postgres");
+        };
+        let mut command = run_as(None, Path::new("unshare"), &self.folder);
+        command.process_group(0).stdin(Stdio::null());
+        command.args(["--mount", "/bin/sh", "-c", SMALL_DISK, "small-disk"]);
+        command.arg(self.small_disk()).args([user.to_string(), group.to_string()]);
+        command.arg(self.binaries.join("postgres"));
         command
     }
 }

@@ -33,6 +33,22 @@ async fn exhausted_connections_are_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_waited_for() {
+    let Some(cluster) = Cluster::on_small_disk().await else {
+        println!("NOT RUN: a disk of its own needs root, `unshare` and `setpriv`");
+        return;
+    };
+    let bench = Bench::start(&cluster.url()).await;
+    bench.accepts(50).await;
+    cluster.fill_disk().await;
+    bench.refuses().await;
+    assert!(bench.producers.outcome().refused.contains_key("disk_full"));
+    cluster.free_disk().await;
+    bench.recovers().await;
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_lock_is_waited_for() {
     let cluster = Cluster::start("").await;
     let bench = Bench::start(&cluster.url()).await;

@@ -21,6 +21,10 @@ pub(super) fn of(error: &Error) -> StoreError {
     let (code, text) = (said.code().code(), said.message());
     match code {
         "53100" => StoreError::Full(text.to_owned()),
+        "08P01" if text.contains("startup parameter") => StoreError::Taken(format!(
+            "{text}: PgBouncer must have `ignore_startup_parameters = options` and, in transaction \
+             mode, `max_prepared_statements` above 0 (1.21 or newer)"
+        )),
         STALE if !text.contains("cached plan") => StoreError::Broken(format!("{text} ({code})")),
         _ if worth_repeating(code) => StoreError::Away(format!("{text} ({code})")),
         _ => StoreError::Broken(format!("{text} ({code})")),

@@ -70,6 +70,12 @@ impl Postgres {
     /// schema is the first one of the URL's `search_path` (`?options=-csearch_path%3Dshop`), or
     /// `fanfare`.
     ///
+    /// `sslmode` is `prefer` by default, as everywhere: encrypted where the server offers it, but not
+    /// verified. `require`, `verify-ca` and `verify-full` all verify the certificate and its name,
+    /// against the system's authorities or those in the file `sslrootcert`; so does `sslrootcert`
+    /// alone. `sslcert` and `sslkey` name what is shown to the server. Of several hosts
+    /// (`postgres://a,b/shop`) the first one that takes writes is used, after a failover too.
+    ///
     /// # Errors
     /// [`StoreError::Taken`] while another process owns the store; [`StoreError::Away`] while the
     /// database cannot be reached.
