@@ -12,7 +12,7 @@ use crate::store::postgres::{error, url};
 use crate::store::{Result, StoreError};
 
 /// How long a host may take until its connection is ready for statements.
-const HOST_TIME_MAX: Duration = Duration::from_secs(2);
+pub(super) const HOST_TIME_MAX: Duration = Duration::from_secs(3);
 /// What was sent and is not acknowledged for so long is lost in a network that was cut.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(4);
 /// The port where the URL names none.
@@ -90,7 +90,7 @@ impl Address {
     /// A connection to the first host that can be used.
     ///
     /// # Errors
-    /// What each host said. A host that says nothing is given up after two seconds.
+    /// What each host said. A host that says nothing is given up after three seconds.
     pub(super) async fn connect(&self) -> Result<Connection> {
         let mut refusals = Vec::new();
         for host in &self.hosts {

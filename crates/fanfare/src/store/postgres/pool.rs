@@ -14,7 +14,7 @@ use tokio_postgres::{Error, Row, Statement, ToStatement};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Stopwatch;
-use crate::store::postgres::connect::{Address, Connection};
+use crate::store::postgres::connect::{Address, Connection, HOST_TIME_MAX};
 use crate::store::postgres::error;
 use crate::store::told::Told;
 use crate::store::{Result, StoreError};
@@ -105,7 +105,7 @@ impl Pool {
         self.there()?;
         let link = match self.take_idle() {
             Some(link) => link,
-            None => self.connect().await.map_err(|error| self.unreachable(error))?,
+            None => self.connect_in_time().await.map_err(|error| self.unreachable(error))?,
         };
         let spoiled = AtomicBool::new(false);
         Ok(Object { link: Some(link), pool: self.clone(), time_max, spoiled, _place: place })
@@ -164,6 +164,12 @@ impl Pool {
         let connection = self.0.address.connect().await?;
         let counted = Counted::on(&self.0.open);
         Ok(Link { connection, statements: Mutex::default(), _counted: counted })
+    }
+
+    /// A caller waits for one host at most; the prober goes through all of them.
+    async fn connect_in_time(&self) -> Result<Link> {
+        let late = |_| StoreError::Away(format!("no answer within {HOST_TIME_MAX:?}"));
+        timeout(HOST_TIME_MAX, self.connect()).await.map_err(late)?
     }
 
     /// No new connection can be had. With others still open, the server is there, and full.
