@@ -39,6 +39,7 @@ pub(crate) struct Postgres {
     port: u16,
     server: Child,
     home: Home,
+    binaries: PathBuf,
 }
 
 impl Postgres {
@@ -67,6 +68,11 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// Where its programs are, for tests that start servers of their own.
+    pub(crate) fn binaries(&self) -> &Path {
+        &self.binaries
+    }
+
     fn start_once(binaries: &Path) -> Result<Self> {
         let home = Home::make()?;
         run_quietly(
@@ -77,7 +83,8 @@ impl Postgres {
         )?;
         let port = free_port()?;
         let server = home.serve(binaries, port)?;
-        let mut started = Self { port, server, home };
+        let binaries = binaries.to_owned();
+        let mut started = Self { port, server, home, binaries };
         started.wait_until_ready()?;
         Ok(started)
     }

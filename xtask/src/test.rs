@@ -46,6 +46,7 @@ impl Bench<'_> {
         let mut cargo = cargo();
         cargo
             .env("FANFARE_TEST_POSTGRES", self.postgres.url())
+            .env("FANFARE_TEST_POSTGRES_BIN", self.postgres.binaries())
             .env("FANFARE_TEST_NODE_MODULES", &self.interop.node_modules)
             .env("FANFARE_TEST_PYTHON", &self.interop.python);
         if self.full {

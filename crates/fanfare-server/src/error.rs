@@ -221,12 +221,11 @@ impl From<fanfare::Error> for ApiError {
             }
             Error::PayloadExpired => ApiError::new(StatusCode::GONE, "payload_expired", text),
             Error::Draining => ApiError::later("draining", text, 5),
-            Error::Unavailable(StoreError::Full(cause)) => {
-                tracing::warn!(error = %cause, "the disk is full");
+            // The store logs these, a line a second at most; here it would be one for each request.
+            Error::Unavailable(StoreError::Full(_)) => {
                 ApiError::later("disk_full", "the server's disk is full".to_owned(), 10)
             }
-            Error::Unavailable(cause) => {
-                tracing::warn!(error = %cause, "the store did not answer");
+            Error::Unavailable(_) => {
                 let message = "the server's database is away".to_owned();
                 ApiError::later("store_unavailable", message, 2)
             }

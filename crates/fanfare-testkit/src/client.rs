@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request};
+use hyper::http::request::Builder;
+use hyper::http::response::Parts;
+use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -40,6 +42,19 @@ impl Client {
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
+    /// Posts a JSON body under an idempotency key. Returns also the headers of the answer.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        body: impl Into<Bytes>,
+        key: &str,
+    ) -> io::Result<(u16, HeaderMap, Value)> {
+        let request = self.request(Method::POST, path).header("idempotency-key", key);
+        let (head, body) = self.exchange(request, body.into()).await?;
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        Ok((head.status.as_u16(), head.headers, body))
+    }
+
     /// The same with the body of the answer as it came.
     pub async fn fetch(
         &mut self,
@@ -47,19 +62,27 @@ impl Client {
         path: &str,
         body: impl Into<Bytes>,
     ) -> io::Result<(u16, Bytes)> {
-        let request = Request::builder()
+        let request = self.request(method, path);
+        let (head, body) = self.exchange(request, body.into()).await?;
+        Ok((head.status.as_u16(), body))
+    }
+
+    fn request(&self, method: Method, path: &str) -> Builder {
+        Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, self.address.to_string())
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body.into()))
-            .map_err(io::Error::other)?;
+    }
+
+    async fn exchange(&mut self, request: Builder, body: Bytes) -> io::Result<(Parts, Bytes)> {
+        let request = request.body(Full::new(body)).map_err(io::Error::other)?;
         self.http.ready().await.map_err(io::Error::other)?;
         let answer = self.http.send_request(request).await.map_err(io::Error::other)?;
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-        Ok((status, body))
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        Ok((head, body))
     }
 }
 

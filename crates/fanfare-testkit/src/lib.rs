@@ -5,6 +5,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod cluster;
 pub mod contract;
 pub mod dice;
 pub mod fuzz;
@@ -13,6 +14,7 @@ pub mod names;
 pub mod postgres;
 pub mod process;
 pub mod producers;
+pub mod proxy;
 pub mod receiver;
 pub mod road;
 pub mod wait;

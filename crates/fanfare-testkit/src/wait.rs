@@ -18,6 +18,12 @@ pub async fn within<T>(limit: Duration, what: &str, event: impl Future<Output = 
     }
 }
 
+/// The pause of somebody who is to try again: a client that was refused, a server that starts.
+pub async fn pause() {
+    let never = std::future::pending::<()>();
+    let _ = tokio::time::timeout(Duration::from_millis(20), never).await;
+}
+
 /// Waits until a number that only grows has reached `goal`.
 pub(crate) async fn reached(number: &watch::Sender<u64>, goal: u64) {
     let mut number = number.subscribe();

@@ -326,6 +326,10 @@ impl Upkeep for Tapped {
         self.call(Call::Read, |store| async move { store.secrets(after, limit).await }).await
     }
 
+    async fn back(&self) {
+        std::future::pending::<()>().await;
+    }
+
     async fn lost(&self) -> String {
         std::future::pending().await
     }

@@ -7,7 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::engine::dispatch::{give_back, start_senders, take_in};
 use crate::engine::tenure::InFlight;
-use crate::engine::{World, health};
+use crate::engine::trouble::Again;
+use crate::engine::{World, health, trouble};
 use crate::metrics::Stopwatch;
 use crate::model::{
     Answer, Attempt, Claim, Headers, LaneKey, Outcome, Record, Timestamp, Timing, Verdict, expired,
@@ -15,11 +16,11 @@ use crate::model::{
 use crate::policy::lanes::{Change, Consequence, End, Ending, Pass, Turn};
 use crate::policy::retry;
 use crate::send::{self, Request, Sent};
-use crate::store::{StoreError, Unsent};
+use crate::store::Unsent;
 
 /// How much of an answer's body the history keeps.
 const BODY_BYTES_KEPT: usize = 16 * 1024;
-/// How long to wait before a result is offered to a refusing store again.
+/// How long to wait before a delivery that could not be ended is looked for again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Sends a delivery once and records what came of it.
@@ -80,7 +81,7 @@ async fn end_expired(world: &Arc<World>, claim: Claim, expired_at: Timestamp) {
             world.look_into_all(&ended.woken);
         }
         Err(error) => {
-            tracing::warn!(%error, delivery.id = %claim.delivery, "{reason}; to be ended later");
+            trouble::log(&error, "an expired delivery is to be ended later");
             give_back(world, vec![claim], PAUSE);
         }
     }
@@ -158,15 +159,14 @@ async fn transmit(world: &Arc<World>, request: Request) -> Option<Sent> {
 
 /// Brings a result to the disk, however long the store refuses, and draws the consequences.
 async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
-    let mut refused = None;
+    let (mut refused, mut again) = (None, Again::new());
     let recorded = loop {
         match world.store.record(record.clone()).await {
             Ok(recorded) => break recorded,
-            Err(StoreError::Full(_) | StoreError::Away(_) | StoreError::Raced(_)) => {
+            Err(error) if error.passes() => {
                 refused.get_or_insert_with(|| Refused::by(world, record.claim.endpoint.lane()));
-                let again = world.clock.now().plus(PAUSE);
                 tokio::select! {
-                    () = world.clock.sleep_until(again) => {}
+                    () = world.clock.sleep_until(again.after(world.clock.now())) => {}
                     () = world.cut.cancelled() => return,
                 }
             }
@@ -177,7 +177,10 @@ async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
             }
         }
     };
-    if recorded.applied {
+    // Refused before, it may have been applied all the same, and only the answer lost: what follows
+    // must follow. If not, another one has it: that one is told nothing it does not know.
+    let repeated = refused.is_some();
+    if recorded.applied || repeated {
         count(world, &record.verdict);
         if let Verdict::Failed(reason) = &record.verdict {
             let (delivery, endpoint) = (record.claim.delivery, record.claim.endpoint.id);
@@ -189,6 +192,10 @@ async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
         tracing::warn!(delivery.id = %delivery, "a result came too late, or for the second time");
     }
     tell_lanes(world, &record, &recorded.woken);
+    if repeated {
+        // Whom it let go was in the lost answer.
+        world.look_into(record.claim.endpoint.lane());
+    }
     if recorded.next.is_some() {
         take_in(world, recorded.next.into_iter().collect(), std::iter::empty(), record.at);
     }

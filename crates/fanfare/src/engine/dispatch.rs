@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::deliver::deliver;
-use crate::engine::{Engine, World};
+use crate::engine::{Engine, World, trouble};
 use crate::model::{Claim, LaneKey, Timestamp};
 use crate::policy::lanes::Room;
 use crate::store::{self, Wanted};
@@ -30,19 +30,21 @@ impl Engine {
             let look_again = match fill_lanes(world).await {
                 Ok(next_wake) => next_wake.map_or(next_sweep, |due| due.min(next_sweep)),
                 Err(error) => {
-                    tracing::error!(%error, "deliveries cannot be claimed for now");
+                    trouble::log(&error, "deliveries cannot be claimed for now");
                     world.clock.now().plus(PAUSE)
                 }
             };
             tokio::select! {
                 () = world.wake.notified() => {}
                 () = world.clock.sleep_until(look_again) => {}
+                () = world.store.back() => next_sweep = world.clock.now(),
                 () = &mut stopped => break,
             }
             if world.clock.now() >= next_sweep {
-                next_sweep = world.clock.now().plus(SWEEP);
-                if let Err(error) = sweep(world).await {
-                    tracing::error!(%error, "the lanes cannot be read for now");
+                let swept = sweep(world).await;
+                next_sweep = world.clock.now().plus(if swept.is_ok() { SWEEP } else { PAUSE });
+                if let Err(error) = swept {
+                    trouble::log(&error, "the lanes cannot be read for now");
                 }
             }
         }
@@ -95,8 +97,7 @@ pub(super) fn give_back(world: &Arc<World>, claims: Vec<Claim>, again_after: Dur
     world.clone().tasks.spawn(async move {
         let due = world.clock.now().plus(again_after);
         // Should this fail, the leases run out by themselves.
-        if let Err(error) = world.store.release(&claims, due).await {
-            tracing::warn!(%error, "claims could not be given back; their leases will run out");
+        if !world.release(&claims, again_after).await {
             return;
         }
         let keys: BTreeSet<LaneKey> = claims.iter().map(|claim| claim.endpoint.lane()).collect();

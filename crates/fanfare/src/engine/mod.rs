@@ -26,6 +26,7 @@ mod sealing;
 mod secrets;
 mod tenure;
 mod told;
+mod trouble;
 mod upkeep;
 
 use std::path::PathBuf;

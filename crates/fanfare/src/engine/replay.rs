@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::finish::finish;
-use crate::engine::{Engine, IDEMPOTENCY_KEY_MAX, World};
+use crate::engine::{Engine, IDEMPOTENCY_KEY_MAX, World, trouble};
 use crate::error::{Error, Result};
 use crate::model::{
     Act, CompanyId, Delivery, DeliveryId, EndpointId, LaneKey, Replay, ReplayId, Selection,
@@ -99,7 +99,7 @@ impl Engine {
         let world = &self.world;
         loop {
             let next = round(world).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "replays cannot be read for now");
+                trouble::log(&error, "replays cannot be read for now");
                 world.clock.now().plus(PAUSE)
             });
             tokio::select! {
@@ -211,7 +211,7 @@ async fn round(world: &Arc<World>) -> store::Result<Timestamp> {
             }
             // One that cannot be gone on with must not hold up the others.
             let again = go_on(world, replay).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, replay = %replay.id, "a replay cannot go on for now");
+                trouble::log(&error, "a replay cannot go on for now");
                 Some(world.clock.now().plus(PAUSE))
             });
             next = again.map_or(next, |again| again.min(next));

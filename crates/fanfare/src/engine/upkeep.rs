@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Engine, World};
+use crate::engine::{Engine, World, trouble};
 use crate::error::Result;
 use crate::model::Timestamp;
 use crate::seal::Seal;
@@ -37,7 +37,7 @@ impl Engine {
                     world.clock.now().plus(ROUND)
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "history cannot be tidied for now");
+                    trouble::log(&error, "history cannot be tidied for now");
                     world.clock.now().plus(ROUND)
                 }
             };

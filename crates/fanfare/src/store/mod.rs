@@ -17,6 +17,7 @@ mod repeats;
 mod replays;
 mod rows;
 pub mod sqlite;
+mod told;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -296,6 +297,10 @@ pub trait Upkeep: Send + Sync {
     /// otherwise never. The process must then end and start again from what is on disk.
     async fn lost(&self) -> String;
 
+    /// Returns once lanes are to be read again: the store was away and is back, or what a call
+    /// claimed whose answer was lost is due again. For one caller.
+    async fn back(&self);
+
     /// Stops writing once everything handed over is on disk, and gives the store, or this node's
     /// part of it, free for others. Every later call fails.
     async fn close(&self);
@@ -323,6 +328,13 @@ pub enum StoreError {
     /// from what is on disk.
     #[error("the disk failed to keep a write: {0}")]
     Untrusted(String),
+}
+
+impl StoreError {
+    /// Will it pass by itself? The store logs it then, a line a second at most; nobody else does.
+    pub fn passes(&self) -> bool {
+        matches!(self, StoreError::Full(_) | StoreError::Away(_) | StoreError::Raced(_))
+    }
 }
 
 /// Opens the store that `url` names, `sqlite:PATH` or `postgres://…`, making it when it is new.

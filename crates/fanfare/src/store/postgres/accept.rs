@@ -19,11 +19,12 @@ use crate::store::birth::Birth;
 use crate::store::known::{self, Decision, Found};
 use crate::store::postgres::Database;
 use crate::store::postgres::batch::Job;
+use crate::store::postgres::doubt::Doubt;
 use crate::store::postgres::insert::{Rows, Stored};
 use crate::store::postgres::nodes::{MEMBER, Wakes};
 use crate::store::postgres::rows::{self, endpoint_columns, get, unsigned};
 use crate::store::postgres::transaction::Transaction;
-use crate::store::{Accepted, Admission, Emit, Receipt, Result};
+use crate::store::{Accepted, Admission, Emit, Receipt, Result, StoreError};
 
 /// What is there under the names that callers gave. What an older version kept has no digest.
 const KNOWN: &str = "
@@ -105,7 +106,11 @@ impl Job for Call {
             .collect();
         let rows = Rows::of(&emits, &outcomes, Wakes::foreign_to(held))?;
         let clock = Stopwatch::start();
-        let mut stored = rows.insert_and_commit(&transaction).await?;
+        let stored = rows.insert_and_commit(&transaction).await;
+        if stored.as_ref().is_err_and(StoreError::passes) {
+            database.doubts.add(claimed_at_birth(&emits, &outcomes));
+        }
+        let mut stored = stored?;
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
         transaction.ended();
         database.bell.ring(rows.wakes.shards());
@@ -117,6 +122,18 @@ impl Job for Call {
         let mut answers = answers.into_iter();
         Ok(counts.iter().map(|count| answers.by_ref().take(*count).collect()).collect())
     }
+}
+
+/// What nobody would hold if it were stored and its answer lost.
+fn claimed_at_birth(emits: &[Emit], outcomes: &[Outcome]) -> Option<Doubt> {
+    let mut claimed = Vec::new();
+    for (emit, outcome) in emits.iter().zip(outcomes) {
+        let Outcome::Store(born) = outcome else { continue };
+        let born = born.iter().filter(|born| born.claimed.is_some());
+        let company = emit.event.company.uuid();
+        claimed.extend(born.map(|born| (company, born.id, born.birth.start)));
+    }
+    (!claimed.is_empty()).then_some(Doubt::Born(claimed))
 }
 
 impl Call {

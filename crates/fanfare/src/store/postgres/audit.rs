@@ -1,13 +1,13 @@
 //! Who changed what.
 
 use async_trait::async_trait;
-use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::model::{AuditId, CompanyId, Entry, Timestamp};
 use crate::store::postgres::Postgres;
 use crate::store::postgres::error::corrupt;
+use crate::store::postgres::pool::Object;
 use crate::store::postgres::rows::get;
 use crate::store::rows::{read_actor, read_fields, write_actor, write_fields};
 use crate::store::{Audit, Result};

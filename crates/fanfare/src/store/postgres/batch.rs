@@ -120,6 +120,8 @@ async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
     let answers: Vec<Result<J::Answer>> = match together {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) if jobs.len() == 1 => vec![Err(error)],
+        // Nobody is the culprit, and nobody shall wait for the same refusal once for each.
+        Err(error) if error.passes() => jobs.iter().map(|_| Err(error.clone())).collect(),
         // Only the culprit shall fail.
         Err(_) => do_alone(database, &jobs).await,
     };
@@ -131,14 +133,16 @@ async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
 
 async fn do_alone<J: Job>(database: &Database, jobs: &[J]) -> Vec<Result<J::Answer>> {
     let mut answers = Vec::with_capacity(jobs.len());
-    let mut away: Option<StoreError> = None;
+    let mut refused: Option<StoreError> = None;
     for job in jobs.chunks(1) {
-        let answer = match &away {
+        let answer = match &refused {
             Some(error) => Err(error.clone()),
             None => J::together(database, job).await.and_then(only),
         };
-        if let Err(error @ (StoreError::Away(_) | StoreError::Full(_))) = &answer {
-            away = Some(error.clone());
+        if let Err(error) = &answer
+            && error.passes()
+        {
+            refused = Some(error.clone());
         }
         answers.push(answer);
     }

@@ -1,8 +1,7 @@
 //! The invariants. Each is a query for what breaks it.
 
-use deadpool_postgres::Object;
-
 use crate::store::Result;
+use crate::store::postgres::pool::Object;
 use crate::store::postgres::rows::get;
 use crate::store::postgres::transaction::Transaction;
 

@@ -1,13 +1,13 @@
 //! Companies, and who listens.
 
 use async_trait::async_trait;
-use deadpool_postgres::Object;
 
 use crate::model::{
     Act, Action, Company, CompanyId, Endpoint, EndpointChange, EndpointId, EndpointList,
     EndpointSort, Entry, EventId, LaneKey, Order, Page, Registered, Timestamp,
 };
 use crate::store::postgres::nodes::{Wakes, put_wakes};
+use crate::store::postgres::pool::Object;
 use crate::store::postgres::rows::{self, company_columns, endpoint_columns, get, integer, text};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Postgres, audit, counted};

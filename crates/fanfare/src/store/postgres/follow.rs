@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::Object;
 use uuid::Uuid;
 
 use crate::model::{
@@ -16,6 +15,7 @@ use crate::store::postgres::accept::{Born, Outcome, bear, look_for_listeners};
 use crate::store::postgres::audit;
 use crate::store::postgres::insert::Rows;
 use crate::store::postgres::nodes::{Seat, Wakes};
+use crate::store::postgres::pool::Object;
 use crate::store::postgres::record::{self, Keyed};
 use crate::store::postgres::rows::{get, text};
 use crate::store::postgres::transaction::Transaction;

@@ -10,6 +10,7 @@ mod batch;
 mod check;
 mod connect;
 mod days;
+mod doubt;
 mod ending;
 mod endpoints;
 mod error;
@@ -19,6 +20,7 @@ mod insert;
 mod migrate;
 mod nodes;
 mod outbox;
+mod pool;
 mod queue;
 mod record;
 mod repeats;
@@ -26,12 +28,13 @@ mod replays;
 mod retention;
 mod rows;
 mod supersede;
+mod tls;
 mod transaction;
 mod upkeep;
+mod url;
 
 use std::sync::Arc;
 
-use deadpool_postgres::{Object, Pool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,9 +44,11 @@ use crate::store::postgres::accept::Call;
 use crate::store::postgres::batch::Line;
 use crate::store::postgres::connect::Address;
 pub(super) use crate::store::postgres::connect::hosts;
+use crate::store::postgres::doubt::Doubts;
 use crate::store::postgres::nodes::{Bell, Membership};
 pub(super) use crate::store::postgres::outbox::Table;
 pub(crate) use crate::store::postgres::outbox::emit_in;
+use crate::store::postgres::pool::{Object, Pool, READ_TIME_MAX, WRITE_TIME_MAX};
 use crate::store::{Result, StoreError};
 
 /// A store in a PostgreSQL database, in a schema of its own.
@@ -63,6 +68,7 @@ struct Database {
     membership: Membership,
     bell: Bell,
     metrics: Metrics,
+    doubts: Doubts,
 }
 
 impl Postgres {
@@ -70,15 +76,22 @@ impl Postgres {
     /// `search_path` (`?options=-csearch_path%3Dshop`), or `fanfare`. Other processes may have it open
     /// too; each claims and records in the shards that it [takes](crate::store::Nodes::renew).
     ///
+    /// `sslmode` is `prefer` by default, as everywhere: encrypted where the server offers it, but not
+    /// verified. `require`, `verify-ca` and `verify-full` all verify the certificate and its name,
+    /// against the system's authorities or those in the file `sslrootcert`; so does `sslrootcert`
+    /// alone. `sslcert` and `sslkey` name what is shown to the server. Of several hosts
+    /// (`postgres://a,b/shop`) the first one that takes writes is used, after a failover too.
+    ///
     /// # Errors
     /// [`StoreError::Taken`] while a process of an older version, which shares with nobody, has the
     /// store; [`StoreError::Away`] while the database cannot be reached.
     pub async fn open(url: &str, metrics: Metrics) -> Result<Self> {
         let address = Address::parse(url)?;
         migrate::apply(&*address.connect().await?, address.schema()).await?;
-        let database = Arc::new(Database::at(&address, metrics)?);
+        let database = Arc::new(Database::at(&address, metrics));
         let (closing, workers) = (CancellationToken::new(), TaskTracker::new());
         Bell::start(&database, address, &closing, &workers);
+        workers.spawn(doubt::settle(Arc::clone(&database), closing.clone()));
         Ok(Postgres {
             emits: Line::start(&database, &closing, &workers),
             records: Line::start(&database, &closing, &workers),
@@ -95,7 +108,7 @@ impl Postgres {
     pub async fn open_read_only(url: &str) -> Result<Self> {
         let address = Address::parse(url)?.read_only();
         migrate::verify(&*address.connect().await?, address.schema()).await?;
-        let database = Database { read_only: true, ..Database::at(&address, Metrics::default())? };
+        let database = Database { read_only: true, ..Database::at(&address, Metrics::default()) };
         Ok(Postgres {
             database: Arc::new(database),
             emits: Line::closed(),
@@ -107,19 +120,20 @@ impl Postgres {
 }
 
 impl Database {
-    fn at(address: &Address, metrics: Metrics) -> Result<Self> {
-        Ok(Database {
-            pool: address.pool()?,
+    fn at(address: &Address, metrics: Metrics) -> Self {
+        Database {
+            pool: Pool::new(address.clone()),
             read_only: false,
             membership: Membership::default(),
             bell: Bell::new(address.schema()),
             metrics,
-        })
+            doubts: Doubts::default(),
+        }
     }
 
     /// A connection to read with.
     async fn reader(&self) -> Result<Object> {
-        self.pool.get().await.map_err(|error| error::of_pool(&error))
+        self.pool.lend(READ_TIME_MAX).await
     }
 
     /// A connection to write with.
@@ -127,7 +141,7 @@ impl Database {
         if self.read_only {
             return Err(StoreError::Away("it was opened for reading".into()));
         }
-        self.reader().await
+        self.pool.lend(WRITE_TIME_MAX).await
     }
 }
 

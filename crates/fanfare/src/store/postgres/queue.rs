@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::store::postgres::Postgres;
 use crate::store::postgres::accept::Call;
+use crate::store::postgres::doubt::Doubt;
 use crate::store::postgres::ending::Doomed;
 use crate::store::postgres::nodes::MEMBER;
 use crate::store::postgres::rows::{
@@ -22,7 +23,7 @@ use crate::store::postgres::rows::{
 };
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{
-    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Unsent, Wanted,
+    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, StoreError, Unsent, Wanted,
 };
 
 // Of the deliveries that wait there are often none, and a plan may be from then: to read them all
@@ -169,14 +170,23 @@ impl Queue for Postgres {
         let next_due = client.prepare_cached(NEXT_DUE).await?;
         let member = client.prepare_cached(MEMBER).await?;
         let of_member: [&(dyn ToSql + Sync); 1] = [&node];
-        let ((), _, claims, next_due) = tokio::try_join!(
-            biased;
-            client.batch_execute("begin"),
-            client.query(&member, &of_member),
-            client.query(&claim, &of_claim),
-            client.query(&next_due, &of_lanes),
-        )?;
-        let events = load_events(&client, &claims).await?;
+        let claimed = async {
+            let ((), _, claims, next_due) = tokio::try_join!(
+                biased;
+                client.batch_execute("begin"),
+                client.query(&member, &of_member),
+                client.query(&claim, &of_claim),
+                client.query(&next_due, &of_lanes),
+            )?;
+            let events = load_events(&client, &claims).await?;
+            Ok::<_, StoreError>((claims, events, next_due))
+        };
+        let claimed = claimed.await;
+        if claimed.is_err() {
+            let lanes = wanted.iter().map(|lane| lane.key).collect();
+            self.database.doubts.add([Doubt::Claimed { lanes, at: now, until }]);
+        }
+        let (claims, events, next_due) = claimed?;
         client.ended();
         gather(wanted, (&claims, &events), &next_due)
     }

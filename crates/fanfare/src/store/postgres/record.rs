@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use deadpool_postgres::Object;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -11,6 +10,7 @@ use crate::model::{Disabled, LaneKey, Outcome, Record, Verdict};
 use crate::store::postgres::batch::Job;
 use crate::store::postgres::ending::{LET_NEXT_GO, move_ended, woken};
 use crate::store::postgres::nodes::Seat;
+use crate::store::postgres::pool::Object;
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
 use crate::store::postgres::supersede::GIVE_WAY;

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use deadpool_postgres::Object;
+use crate::store::postgres::pool::Object;
 
 /// A connection with an open transaction. Dropped before its end, also by a caller who went away,
 /// the connection is closed instead of given back, and the server rolls back.
@@ -34,7 +34,7 @@ impl Deref for Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            drop(Object::take(client));
+            client.close();
         }
     }
 }

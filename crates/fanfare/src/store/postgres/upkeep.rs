@@ -1,12 +1,12 @@
 //! Keeping house.
 
 use async_trait::async_trait;
-use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::model::{CompanyId, EndpointId, LaneKey, Purpose, Sealed, Timestamp, expired};
 use crate::store::postgres::ending::Doomed;
+use crate::store::postgres::pool::Object;
 use crate::store::postgres::rows::{get, unsigned};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Postgres, check, days, nodes, retention};
@@ -128,7 +128,7 @@ impl Upkeep for Postgres {
     }
 
     async fn check(&self) -> Result<Vec<String>> {
-        check::check(self.database.reader().await?).await
+        check::check(self.database.reader().await?.patient()).await
     }
 
     async fn secrets(
@@ -168,6 +168,10 @@ impl Upkeep for Postgres {
     /// away, and what it had answered is there again.
     async fn lost(&self) -> String {
         std::future::pending().await
+    }
+
+    async fn back(&self) {
+        self.database.pool.back().await;
     }
 
     async fn close(&self) {

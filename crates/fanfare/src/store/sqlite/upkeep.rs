@@ -183,6 +183,11 @@ impl Upkeep for Sqlite {
         }
     }
 
+    /// It is never away, and no answer of its own writer is lost.
+    async fn back(&self) {
+        std::future::pending::<()>().await;
+    }
+
     async fn close(&self) {
         self.readers.permits.close();
         let Some(writer) = self.writer.clone() else { return };

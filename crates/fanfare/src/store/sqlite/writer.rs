@@ -16,6 +16,7 @@ use crate::model::{CompanyId, DeliveryState, LaneKey, Listeners};
 use crate::store::StoreError;
 use crate::store::sqlite::checkpoint::{self, Checkpointer};
 use crate::store::sqlite::lock::Lock;
+use crate::store::told::Told;
 
 /// Members of one transaction.
 const BATCH: usize = 512;
@@ -103,7 +104,11 @@ impl Announcer {
     fn start() -> Self {
         let (sender, mut ended) = unbounded_channel::<Ended>();
         tokio::spawn(async move {
+            let told = Told::default();
             while let Some((batch, end)) = ended.recv().await {
+                if let Err(error) = &end {
+                    told.tell(error);
+                }
                 batch.into_iter().for_each(|job| job.done(end.clone()));
             }
         });

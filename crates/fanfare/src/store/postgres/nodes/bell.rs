@@ -1,20 +1,18 @@
 //! The bell: NOTIFY as a hint that something was told. What it says is in tables; who misses it
 //! looks there each second.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::Object;
 use tokio::sync::Notify;
-use tokio_postgres::{AsyncMessage, NoTls};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::Shards;
 use crate::store::postgres::Database;
 use crate::store::postgres::connect::Address;
+use crate::store::postgres::pool::Object;
 use crate::store::{Result, Ring};
 
 /// How long to wait before listening anew.
@@ -125,7 +123,7 @@ async fn ring_once(database: &Database, payload: &str) -> Result<()> {
     Ok(())
 }
 
-async fn listen(database: &Database, address: &Address) {
+async fn listen(database: &Arc<Database>, address: &Address) {
     loop {
         if let Err(error) = listen_once(database, address).await {
             tracing::debug!(%error, "nobody listens to the database's bell for now");
@@ -140,28 +138,20 @@ async fn pause() {
 }
 
 /// Listens until the connection breaks.
-async fn listen_once(database: &Database, address: &Address) -> Result<()> {
+async fn listen_once(database: &Arc<Database>, address: &Address) -> Result<()> {
+    let hearing = Arc::clone(database);
+    let mut connection = address
+        .connect_hearing(move |said| {
+            hearing.bell.heard(said.payload(), hearing.membership.seat().held);
+        })
+        .await?;
     let bell = &database.bell;
-    let (client, mut connection) = address.config().connect(NoTls).await?;
-    let listen = format!("listen \"{}\"", bell.channel.replace('"', "\"\""));
-    let messages = async {
-        while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-            if let AsyncMessage::Notification(notification) = message? {
-                bell.heard(notification.payload(), database.membership.seat().held);
-            }
-        }
-        Ok::<(), tokio_postgres::Error>(())
-    };
-    let listening = async {
-        client.batch_execute(&listen).await?;
-        // Something may have been said before.
-        bell.told.store(true, Ordering::Release);
-        bell.shards.store(true, Ordering::Release);
-        bell.rung.notify_one();
-        std::future::pending::<std::result::Result<(), tokio_postgres::Error>>().await
-    };
-    tokio::select! {
-        ended = messages => Ok(ended?),
-        ended = listening => Ok(ended?),
-    }
+    let channel = bell.channel.replace('"', "\"\"");
+    connection.batch_execute(&format!("listen \"{channel}\"")).await?;
+    // Something may have been said before.
+    bell.told.store(true, Ordering::Release);
+    bell.shards.store(true, Ordering::Release);
+    bell.rung.notify_one();
+    connection.ended().await;
+    Ok(())
 }

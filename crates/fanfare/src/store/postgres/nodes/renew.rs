@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -11,6 +10,7 @@ use super::{Changing, NO_EPOCH, Seat};
 use crate::metrics::Stopwatch;
 use crate::model::{SHARDS, Shards, Timestamp};
 use crate::store::postgres::Database;
+use crate::store::postgres::pool::Object;
 use crate::store::postgres::rows::get;
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{Card, Node, Result, Tenure};
@@ -163,7 +163,8 @@ struct Share {
 }
 
 async fn divide(database: &Database, node: Uuid, may_evict: bool, now: Timestamp) -> Result<Share> {
-    let client = Transaction::on(database.writer().await?);
+    // What a dead node had claimed may be much.
+    let client = Transaction::on(database.writer().await?.patient());
     client.batch_execute("begin").await?;
     client.query(MEMBER, &[&node]).await?;
     let evicted = if may_evict { client.execute(EVICT, &[&node]).await? } else { 0 };

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use deadpool_postgres::Object;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -11,6 +10,7 @@ use uuid::Uuid;
 use crate::metrics::Stopwatch;
 use crate::model::{CompanyId, DeliveryId, EndpointId, LaneKey, Shards, Timestamp};
 use crate::store::postgres::Database;
+use crate::store::postgres::pool::Object;
 use crate::store::postgres::rows::get;
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{Result, Word};
