@@ -71,7 +71,7 @@ impl Shop {
         let away = &self.fanfare.engine().metrics().outboxes_away;
         let as_many = async {
             while away.get() != count {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         };
         within(PATIENCE, &format!("{count} outboxes away"), as_many).await;
@@ -83,7 +83,7 @@ impl Shop {
         let counts = || (metrics.outbox_taken.get(), metrics.outbox_refused.get());
         let as_many = async {
             while counts() != (taken, refused) {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         };
         within(PATIENCE, &format!("{taken} taken, {refused} refused"), as_many).await;
