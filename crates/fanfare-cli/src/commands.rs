@@ -6,6 +6,7 @@ mod demo;
 mod emit;
 mod explain;
 mod listen;
+mod move_store;
 mod openapi;
 mod replay;
 mod rotate_key;
@@ -22,7 +23,7 @@ use crate::settings::markdown;
 type Entry = (fn() -> Command, fn(&ArgMatches) -> Result);
 
 /// Every command.
-const COMMANDS: [Entry; 11] = [
+const COMMANDS: [Entry; 12] = [
     (serve::command, serve::run),
     (demo::command, demo::run),
     (token::command, token::run),
@@ -32,6 +33,7 @@ const COMMANDS: [Entry; 11] = [
     (listen::command, listen::run),
     (check::command, check::run),
     (rotate_key::command, rotate_key::run),
+    (move_store::command, move_store::run),
     (openapi::command, openapi::run),
     (settings_table, |_| out::answer(markdown().trim_end())),
 ];

@@ -25,6 +25,7 @@ mod retention;
 mod rows;
 mod supersede;
 mod transaction;
+pub(in crate::store) mod transfer;
 mod upkeep;
 
 use std::sync::Arc;

@@ -19,6 +19,7 @@ mod repeats;
 mod replays;
 mod retention;
 mod rows;
+pub(in crate::store) mod transfer;
 mod upkeep;
 mod writer;
 
