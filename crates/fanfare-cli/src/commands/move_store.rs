@@ -31,8 +31,9 @@ pub(super) fn command() -> Command {
 }
 
 fn side(name: &'static str, help: &str) -> Arg {
-    let help =
-        format!("{help}: `sqlite:PATH` or `postgres://…` [default: what FANFARE_DATABASE_URL says]");
+    let help = format!(
+        "{help}: `sqlite:PATH` or `postgres://…` [default: what FANFARE_DATABASE_URL says]"
+    );
     Arg::new(name).long(name).value_name("URL").help(help)
 }
 
@@ -40,7 +41,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result {
     let settings = Settings::load(matches)?;
     let (from, to) = (given(matches, "from")?, given(matches, "to")?);
     if from.is_none() && to.is_none() {
-        return Err(Failure::Usage("say where to move with --to, or from where with --from".into()));
+        return Err(Failure::Usage(
+            "say where to move with --to, or from where with --from".into(),
+        ));
     }
     let from = from.as_ref().unwrap_or(&settings.database_url);
     let to = to.as_ref().unwrap_or(&settings.database_url);

@@ -114,11 +114,8 @@ impl Side for Schema {
 
     async fn write(&self, table: &'static Table, rows: Vec<Row>) -> Result<()> {
         let types: Vec<Type> = table.columns.iter().map(|column| type_of(column.kind)).collect();
-        let copy = format!(
-            "copy {} ({}) from stdin (format binary)",
-            table.name,
-            names(table.columns)
-        );
+        let copy =
+            format!("copy {} ({}) from stdin (format binary)", table.name, names(table.columns));
         let writer = BinaryCopyInWriter::new(self.connection.copy_in(&copy).await?, &types);
         pin!(writer);
         for row in &rows {
@@ -208,7 +205,10 @@ fn read(row: &tokio_postgres::Row, columns: &[Column]) -> Result<Row> {
 }
 
 impl<'a> FromSql<'a> for Value {
-    fn from_sql(ty: &Type, raw: &'a [u8]) -> std::result::Result<Self, Box<dyn Error + Sync + Send>> {
+    fn from_sql(
+        ty: &Type,
+        raw: &'a [u8],
+    ) -> std::result::Result<Self, Box<dyn Error + Sync + Send>> {
         Ok(match *ty {
             Type::UUID => Value::Id(Uuid::from_sql(ty, raw)?),
             Type::INT2 => Value::Number(i16::from_sql(ty, raw)?.into()),

@@ -135,7 +135,8 @@ impl Side for File {
             let mut insert = tx.prepare_cached(&insert(table))?;
             for row in &rows {
                 let values = table.columns.iter().zip(row).filter(|(column, _)| is_kept(column));
-                insert.execute(params_from_iter(values.map(|(column, value)| bind(column, value))))?;
+                insert
+                    .execute(params_from_iter(values.map(|(column, value)| bind(column, value))))?;
             }
             drop(insert);
             Ok(tx.commit()?)
