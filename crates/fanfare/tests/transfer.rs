@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fanfare::metrics::Metrics;
 use fanfare::model::{
     ApiKey, ApiKeyId, CompanyId, Endpoint, EndpointChange, Event, Flow, Health, KeyHash, Ordering,
-    Outcome, PreviousSecret, Record, Scope, Sealed, Selection, Verdict,
+    Outcome, PreviousSecret, Record, ReplayId, Scope, Sealed, Selection, Verdict,
 };
 use fanfare::store::transfer::{Progress, Proven, Stage, transfer};
 use fanfare::store::{self, Accepted, Admission, Emit, Name, NewReplay, Store, StoreError, Wanted};
@@ -143,7 +143,17 @@ async fn fill_a_company(store: &dyn Store) -> CompanyId {
     store.add_endpoint(&disabled, &act(NOW)).await.unwrap();
     store.change_endpoint(company, disabled.id, &off, &act(NOW)).await.unwrap();
 
-    // Bytes that are no JSON and no text; whoever calls the store has to know.
+    fail_once(store, company).await;
+    emit_with_wishes(store, company).await;
+    store.accept(vec![known(company)], &claiming(true)).await.unwrap();
+    replay_slowly(store, &plain).await;
+    store.add_api_key(&api_key(company), &act(NOW)).await.unwrap();
+    store.note_use(company, api_key(company).id, NOW.plus(LEASE)).await.unwrap();
+    company
+}
+
+/// Bytes that are no JSON and no text; whoever calls the store has to know.
+async fn fail_once(store: &dyn Store, company: CompanyId) {
     let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     for payload in [&bytes[..], b"\0", b"null"] {
         let mut event = event(company, "order.created", NOW);
@@ -158,7 +168,10 @@ async fn fill_a_company(store: &dyn Store) -> CompanyId {
         let retry = Record::new(claims[0].clone(), answered.into(), Verdict::RetryAt(at), NOW);
         store.record(Record { health: Some(health), ..retry }).await.unwrap();
     }
-    // Parked, coalesced, and at its time.
+}
+
+/// Parked, coalesced, and at its time.
+async fn emit_with_wishes(store: &dyn Store, company: CompanyId) {
     for n in 0..6 {
         let key = (n % 2 == 0).then(|| ODD.replace(['\n', '\t'], " "));
         let deliver_at = (n == 5).then(|| NOW.plus(LEASE));
@@ -171,28 +184,22 @@ async fn fill_a_company(store: &dyn Store) -> CompanyId {
         };
         store.accept(vec![Emit::new(event)], &claiming(false)).await.unwrap();
     }
-    store.accept(vec![known(company)], &claiming(true)).await.unwrap();
-    let every = Selection::Deliveries(
-        store
-            .deliveries_before(company, plain.id, None, 5)
-            .await
-            .unwrap()
-            .iter()
-            .map(|item| item.delivery.id)
-            .collect(),
-    );
+}
+
+/// So that it is not finished.
+async fn replay_slowly(store: &dyn Store, endpoint: &Endpoint) {
+    let company = endpoint.company;
+    let some = store.deliveries_before(company, endpoint.id, None, 5).await.unwrap();
+    let some = some.iter().map(|item| item.delivery.id).collect();
     let replay = NewReplay {
-        id: fanfare::model::ReplayId::new(NOW),
+        id: ReplayId::new(NOW),
         company,
-        selection: every,
+        selection: Selection::Deliveries(some),
         per_second: Some(2),
         key: Some("a key with a \0 inside".to_owned()),
         at: NOW,
     };
     store.start_replay(&replay, &act(NOW)).await.unwrap();
-    store.add_api_key(&api_key(company), &act(NOW)).await.unwrap();
-    store.note_use(company, api_key(company).id, NOW.plus(LEASE)).await.unwrap();
-    company
 }
 
 fn api_key(company: CompanyId) -> ApiKey {

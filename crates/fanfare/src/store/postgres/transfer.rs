@@ -69,7 +69,7 @@ impl Schema {
 #[async_trait]
 impl Side for Schema {
     async fn count(&self, table: &'static Table) -> Result<u64> {
-        let count = format!("select count(*) from {} where {}", table.name, only(table));
+        let count = format!("select count(*) from {} where {}", table.name, table.only);
         self.connection.batch_execute(COUNT_WHOLE).await?;
         let count: i64 = self.connection.query_one(&count, &[]).await?.try_get(0)?;
         self.connection.batch_execute(WALK).await?;
@@ -82,7 +82,7 @@ impl Side for Schema {
             "select {} from {} where {} order by {} limit 1",
             names(key),
             table.name,
-            only(table),
+            table.only,
             order(key).replace(',', " desc,") + " desc",
         );
         let row = self.connection.query_opt(&last, &[]).await?;
@@ -105,7 +105,7 @@ impl Side for Schema {
              ) slice where coalesce(before, 0) < {SLICE_BYTES} order by {key}",
             size(table),
             table.name,
-            only(table),
+            table.only,
         );
         let after: Vec<_> = after.into_iter().flatten().map(|value| value as _).collect();
         let found = self.connection.query(&select, &after).await?;
@@ -150,10 +150,6 @@ impl Side for Schema {
     async fn close(&self) {
         self.alone.release().await;
     }
-}
-
-fn only(table: &Table) -> &'static str {
-    table.only.unwrap_or("true")
 }
 
 fn names(columns: &[Column]) -> String {

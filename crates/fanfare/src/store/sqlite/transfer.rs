@@ -103,7 +103,7 @@ fn open_target(path: &Path) -> Result<Open> {
 #[async_trait]
 impl Side for File {
     async fn count(&self, table: &'static Table) -> Result<u64> {
-        let count = format!("select count(*) from {} t where {}", table.name, only(table));
+        let count = format!("select count(*) from {} t where {}", table.name, table.only);
         self.run(move |db| Ok(db.query_row(&count, [], |row| row.get(0))?)).await
     }
 
@@ -114,7 +114,7 @@ impl Side for File {
                 "select {} from {} t where {} order by {} limit 1",
                 names(key),
                 table.name,
-                only(table),
+                table.only,
                 names(key).replace(',', " desc,") + " desc",
             );
             let mut statement = db.prepare(&last)?;
@@ -191,7 +191,7 @@ fn read_slice(db: &Connection, table: &Table, after: Option<&Row>) -> Result<Vec
         "select {} from {} t where {} {behind} order by {key} limit {SLICE_ROWS}",
         names(table.columns),
         table.name,
-        only(table),
+        table.only,
     ))?;
     let after = after.map_or(&[][..], Vec::as_slice);
     let after = table.key().iter().zip(after).map(|(column, value)| bind(column, value));
@@ -206,10 +206,6 @@ fn read_slice(db: &Connection, table: &Table, after: Option<&Row>) -> Result<Vec
         }
     }
     Ok(slice)
-}
-
-fn only(table: &Table) -> &'static str {
-    table.only.unwrap_or("true")
 }
 
 /// What reads the columns.

@@ -11,8 +11,8 @@ pub(in crate::store) struct Table {
     key: usize,
     /// Its columns.
     pub(in crate::store) columns: &'static [Column],
-    /// Which rows are moved, if not all.
-    pub(in crate::store) only: Option<&'static str>,
+    /// Which rows are moved: a condition.
+    pub(in crate::store) only: &'static str,
 }
 
 /// A column of both stores.
@@ -72,7 +72,7 @@ impl Table {
 use Kind::{Bytes, Flag, Id, Large, Name, Number, Small, Text, Words};
 
 const fn table(name: &'static str, key: usize, columns: &'static [Column]) -> Table {
-    Table { name, key, columns, only: None }
+    Table { name, key, columns, only: "true" }
 }
 
 const fn column(name: &'static str, kind: Kind) -> Column {
@@ -118,7 +118,7 @@ pub(super) const TABLES: &[Table] = &[
     table("replays", 2, REPLAYS),
     table("api_keys", 2, API_KEYS),
     table("audit", 2, AUDIT),
-    Table { only: Some("name <> 'unfinished move'"), ..table("kept", 1, KEPT) },
+    Table { only: "name <> 'unfinished move'", ..table("kept", 1, KEPT) },
 ];
 
 const COMPANIES: &[Column] = &[
