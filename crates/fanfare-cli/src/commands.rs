@@ -7,6 +7,7 @@ mod emit;
 mod explain;
 mod listen;
 mod move_store;
+mod nodes;
 mod openapi;
 mod replay;
 mod rotate_key;
@@ -23,7 +24,7 @@ use crate::settings::markdown;
 type Entry = (fn() -> Command, fn(&ArgMatches) -> Result);
 
 /// Every command.
-const COMMANDS: [Entry; 12] = [
+const COMMANDS: [Entry; 13] = [
     (serve::command, serve::run),
     (demo::command, demo::run),
     (token::command, token::run),
@@ -32,6 +33,7 @@ const COMMANDS: [Entry; 12] = [
     (replay::command, replay::run),
     (listen::command, listen::run),
     (check::command, check::run),
+    (nodes::command, nodes::run),
     (rotate_key::command, rotate_key::run),
     (move_store::command, move_store::run),
     (openapi::command, openapi::run),

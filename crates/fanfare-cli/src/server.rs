@@ -61,6 +61,15 @@ pub(crate) fn nearest(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(address, listen.port())
 }
 
+/// What a server is called among others on the same store: where it is.
+fn node_name(address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() && !address.ip().is_loopback() {
+        return address.to_string();
+    }
+    let machine = rustix::system::uname();
+    format!("{}:{}", machine.nodename().to_string_lossy(), address.port())
+}
+
 impl Server {
     /// Opens the store, takes up what an earlier process left behind, and serves.
     pub(crate) async fn start(mut plan: Plan) -> Result<Server> {
@@ -68,6 +77,7 @@ impl Server {
         let address = address.map_err(|error| Failure::Failed(error.to_string()))?;
         // Known for sure only now: a port of 0 becomes another one.
         plan.engine.guard.own_sockets.push(address);
+        plan.engine.node = node_name(address);
         let engine = Engine::open(plan.engine).await?;
         engine.agree_on_key("FANFARE_JWT_SECRET", &plan.auth.secret).await?;
         let (clock, transport) = (Arc::clone(engine.clock()), Arc::clone(engine.transport()));

@@ -117,6 +117,7 @@ impl Settings {
                 payload_retention: payload_retention.unwrap_or(retention),
                 disable_after: values.required("disable_after", value::some_duration)?,
                 key_retention: key_retention(values, retention)?,
+                node_lease: values.required("node_lease", value::lease)?,
             },
             grace: grace.unwrap_or(request_timeout.saturating_add(GRACE_BEYOND_TIMEOUT)),
             log: values.required("log", log_filter)?,

@@ -154,8 +154,14 @@ impl Process {
 
     /// Asks it to end.
     pub async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Sends it a signal: `TERM`, `STOP`, `CONT`.
+    pub async fn signal(&self, name: &str) {
         let Some(id) = self.id() else { return };
-        let sent = Command::new("/bin/sh").args(["-c", &format!("kill -TERM {id}")]).status().await;
+        let kill = format!("kill -{name} {id}");
+        let sent = Command::new("/bin/sh").args(["-c", &kill]).status().await;
         assert!(sent.is_ok_and(|status| status.success()), "no signal could be sent");
     }
 

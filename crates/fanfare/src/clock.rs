@@ -1,5 +1,6 @@
 //! Time, the first of the engine's three edges. Nothing else asks what time it is.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,15 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// Returns once `now()` has reached `moment`.
     async fn sleep_until(&self, moment: Timestamp);
+    /// Sets the clock forward, or back, where it follows another one.
+    fn correct(&self, _millis: i64) {}
+}
+
+/// Waits for so long by the machine's monotonic clock, whatever time the engine's clock tells: for
+/// leases on what is shared with other processes.
+#[expect(clippy::disallowed_methods, reason = "this is the one door time comes in by")]
+pub(crate) async fn really(span: Duration) {
+    tokio::time::sleep(span).await;
 }
 
 /// The machine's clock.
@@ -32,15 +42,40 @@ impl Clock for SystemClock {
         Timestamp(0).plus(since_epoch)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one door time comes in by")]
     async fn sleep_until(&self, moment: Timestamp) {
-        loop {
-            let left = moment.since(self.now());
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left.min(NAP)).await;
+        nap_until(self, moment).await;
+    }
+}
+
+async fn nap_until(clock: &dyn Clock, moment: Timestamp) {
+    loop {
+        let left = moment.since(clock.now());
+        if left.is_zero() {
+            return;
         }
+        really(left.min(NAP)).await;
+    }
+}
+
+/// The machine's clock, corrected by what another clock says: several nodes go by that of their
+/// database.
+#[derive(Debug, Default)]
+pub struct FollowingClock {
+    ahead_ms: AtomicI64,
+}
+
+#[async_trait]
+impl Clock for FollowingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(SystemClock.now().0.saturating_add(self.ahead_ms.load(Ordering::Relaxed)))
+    }
+
+    async fn sleep_until(&self, moment: Timestamp) {
+        nap_until(self, moment).await;
+    }
+
+    fn correct(&self, millis: i64) {
+        self.ahead_ms.fetch_add(millis, Ordering::Relaxed);
     }
 }
 

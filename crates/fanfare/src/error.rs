@@ -140,7 +140,9 @@ impl From<Flaw> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full(_) | StoreError::Away(_) => Error::Unavailable(error),
+            StoreError::Full(_) | StoreError::Away(_) | StoreError::Raced(_) => {
+                Error::Unavailable(error)
+            }
             StoreError::Taken(reason) => Error::Setup(reason),
             StoreError::Broken(_) | StoreError::Untrusted(_) => Error::Internal(error),
         }

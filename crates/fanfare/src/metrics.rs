@@ -28,6 +28,10 @@ pub struct Metrics {
     pub recovered: Counter,
     /// Endpoints disabled without anybody asking for it.
     pub disabled: Counter,
+    /// Nodes on the same store, this one included.
+    pub nodes: Gauge,
+    /// Shards whose lanes are this node's.
+    pub shards: Gauge,
     /// From accepted to the start of the first attempt.
     pub first_attempt: Histogram,
     /// A whole attempt.
@@ -55,6 +59,8 @@ impl Default for Metrics {
             failing: Counter::default(),
             recovered: Counter::default(),
             disabled: Counter::default(),
+            nodes: Gauge::default(),
+            shards: Gauge::default(),
             first_attempt: histogram(),
             attempt: histogram(),
             fsync: histogram(),
@@ -72,6 +78,8 @@ impl Metrics {
         registry.register("attempts_retried", "Failed, to be repeated", self.retried.clone());
         registry.register("attempts_in_flight", "On the wire now", self.in_flight.clone());
         self.register_health(registry);
+        registry.register("nodes", "Nodes on the same store", self.nodes.clone());
+        registry.register("shards_held", "Shards of 64 that this node has", self.shards.clone());
         registry.register(
             "first_attempt_seconds",
             "From accepted to the start of the first attempt",

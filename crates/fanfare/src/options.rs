@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::SystemClock;
+use crate::clock::FollowingClock;
 use crate::engine::{Engine, Parts, Rules};
 use crate::error::{Error, Result};
 use crate::keys::EncryptionKeys;
@@ -22,6 +22,8 @@ pub struct Options {
     pub encryption_keys: EncryptionKeys,
     /// What deliveries may reach although it is not public.
     pub guard: GuardPolicy,
+    /// What this node is called among others on the same store: `host:port`, or a word.
+    pub node: String,
     /// The engine's numbers.
     pub rules: Rules,
 }
@@ -33,6 +35,7 @@ impl Options {
             database_url: database_url.to_owned(),
             encryption_keys: encryption_keys.into(),
             guard: GuardPolicy::default(),
+            node: "library".to_owned(),
             rules: Rules::default(),
         }
     }
@@ -60,6 +63,7 @@ impl fmt::Debug for Options {
             .field("database_url", &"***")
             .field("encryption_keys", &self.encryption_keys)
             .field("guard", &self.guard)
+            .field("node", &self.node)
             .field("rules", &self.rules)
             .finish()
     }
@@ -78,13 +82,14 @@ impl Engine {
         let timeout = options.rules.request_timeout;
         let transport = HttpTransport::new(options.guard.clone(), timeout);
         let engine = Engine::new(Parts {
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(FollowingClock::default()),
             transport: Arc::new(transport),
             store,
             seal: options.encryption_keys.seal(),
             key_file: options.encryption_keys.file,
             guard: options.guard,
             metrics,
+            node: options.node,
             rules: options.rules,
         });
         engine.agree_on_encryption_keys().await?;

@@ -98,7 +98,7 @@ fn dependencies_are_seen_in_every_form() {
 }
 
 #[test]
-fn both_stores_have_the_same_migrations() {
+fn every_migration_of_the_embedded_store_has_its_like() {
     let names = |store: &str| {
         let Ok(folder) = fs::read_dir(root().join("migrations").join(store)) else {
             return Vec::new();
@@ -107,7 +107,9 @@ fn both_stores_have_the_same_migrations() {
         names.sort();
         names
     };
-    assert_eq!(names("sqlite"), names("postgres"));
+    // The other store has more: nodes, and what belongs to them.
+    let postgres = names("postgres");
+    assert!(names("sqlite").iter().all(|name| postgres.contains(name)), "{postgres:?}");
 }
 
 #[test]

@@ -16,7 +16,9 @@ use fanfare::model::{
 };
 use fanfare::store::transfer::{Progress, Proven, Stage, transfer};
 use fanfare::store::{self, Accepted, Admission, Emit, Name, NewReplay, Store, StoreError, Wanted};
-use fanfare_testkit::contract::{self, LEASE, NOW, accept_all, act, attempt, endpoint, event};
+use fanfare_testkit::contract::{
+    self, LEASE, NOW, accept_all, act, attempt, card, endpoint, event,
+};
 use fanfare_testkit::postgres::url_of_new_schema;
 use tempfile::TempDir;
 
@@ -38,7 +40,9 @@ impl Place {
     }
 
     async fn open(&self) -> Arc<dyn Store> {
-        store::open(&self.url, Metrics::default()).await.unwrap()
+        let store = store::open(&self.url, Metrics::default()).await.unwrap();
+        store.renew(&card(), NOW).await.unwrap();
+        store
     }
 
     /// Moves it, without a stop.
@@ -450,12 +454,21 @@ async fn a_source_that_was_changed_between_two_runs_is_noticed() {
     }
 }
 
+/// Renews a node's lease for ever.
+async fn live(store: Arc<dyn Store>) {
+    loop {
+        store.renew(&card(), NOW).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_used_is_neither_moved_nor_filled() {
     for (used, free) in
         [(Place::embedded(), Place::on_a_server()), (Place::on_a_server(), Place::embedded())]
     {
         let store = used.open().await;
+        let lives = tokio::spawn(live(Arc::clone(&store)));
         let refused = used.refusal(&free).await;
         assert!(refused.starts_with("the source: "), "{refused}");
         assert!(refused.contains("another process"), "{refused}");
@@ -463,6 +476,7 @@ async fn a_store_that_is_used_is_neither_moved_nor_filled() {
         let refused = free.refusal(&used).await;
         assert!(refused.starts_with("the target: "), "{refused}");
         assert!(refused.contains("another process"), "{refused}");
+        lives.abort();
         store.close().await;
     }
 }

@@ -104,6 +104,7 @@ async fn plan(dir: &std::path::Path, receiver: &Receiver, keys: Keys) -> Result<
                 allow_networks: vec![only_the_receiver.parse().map_err(Failure::Failed)?],
                 ..GuardPolicy::default()
             },
+            node: "demo".to_owned(),
             rules,
         },
         auth: AuthSettings { secret: keys.jwt.bytes(), jwks: None, issuer: None, audience: None },

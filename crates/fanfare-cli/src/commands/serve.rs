@@ -65,6 +65,7 @@ async fn plan(settings: Settings) -> Result<Plan> {
             database_url: settings.database_url.reveal().to_owned(),
             encryption_keys: keys.encryption,
             guard: settings.guard,
+            node: String::new(),
             rules: settings.rules,
         },
         auth: AuthSettings {

@@ -156,6 +156,13 @@ pub(crate) const TABLE: &[Setting] = &[
         "How long an event is known by its id or `Idempotency-Key`; at least as long as `retention`",
     ),
     setting(
+        "node_lease",
+        Value("15s"),
+        "DURATION",
+        "Where several nodes share a PostgreSQL: after so long without word of a node the others take \
+         over what it had",
+    ),
+    setting(
         "log",
         Value("info"),
         "LEVEL",

@@ -16,6 +16,8 @@ const DURATION_MAX: Duration = Duration::from_hours(24 * 3650);
 const PAYLOAD_MAX: u64 = 64 * 1024 * 1024;
 /// The most connections that may be allowed.
 const CONNECTIONS_MAX: usize = 1_000_000;
+/// How long a node's lease may hold: a busy machine must not lose it, and nobody wants to wait long.
+const LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +119,15 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("`{text}` is not an address with a port, such as 127.0.0.1:8080 or [::]:8080")
     })
+}
+
+/// How long a node's lease holds.
+pub(crate) fn lease(text: &str) -> Result<Duration, String> {
+    let lease = duration(text)?;
+    if LEASES.contains(&lease) {
+        return Ok(lease);
+    }
+    Err(format!("`{text}` is not between 1s and 5m"))
 }
 
 /// How many connections there may be.

@@ -102,6 +102,7 @@ impl Server {
             key_file: None,
             guard: GuardPolicy::default(),
             metrics,
+            node: "fuzz".to_owned(),
             rules: Rules::default(),
         });
         let router = TowerToHyperService::new(router(App::new(engine, Arc::new(auth), None)));

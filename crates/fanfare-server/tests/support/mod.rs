@@ -202,6 +202,7 @@ impl Bench {
             key_file: Some(key_file),
             guard: GuardPolicy::default(),
             metrics,
+            node: "test".to_owned(),
             rules: Rules { max_payload: MAX_PAYLOAD, ..Rules::default() },
         });
         engine.start().await.unwrap();

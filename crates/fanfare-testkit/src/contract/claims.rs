@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use fanfare::model::{EndpointChange, EventId, Format, Timestamp, Verdict};
+use fanfare::model::{EndpointChange, EventId, Format, Shards, Timestamp, Verdict};
 use fanfare::store::Store;
 
 use super::fixtures::{
-    LEASE, NOW, SECOND, accept_all, accept_none, act, assert_sound, claim, claim_one, company,
-    delivery, emit_some, event, lane, listener, record, wanted,
+    LEASE, NOW, SECOND, accept_all, accept_none, act, assert_sound, card, claim, claim_one,
+    company, delivery, emit_some, event, lane, listener, record, wanted,
 };
 
 /// Leases.
@@ -144,6 +144,12 @@ pub async fn claims_are_given_back_unused(store: &dyn Store) {
     assert_sound(store).await;
 }
 
+/// Another process comes after this one.
+async fn die_and_begin(store: &dyn Store, now: Timestamp) {
+    store.hand_over(Shards::ALL).await.unwrap();
+    assert_eq!(store.renew(&card(), now).await.unwrap().taken, Shards::ALL);
+}
+
 /// What a dead process had claimed is due now, and its results come too late.
 pub async fn a_recovered_store_has_no_claims(store: &dyn Store) {
     let company = company();
@@ -152,7 +158,7 @@ pub async fn a_recovered_store_has_no_claims(store: &dyn Store) {
     accept_none(store, &event(company, "a", NOW)).await;
     let claimed = claim_one(store, &endpoint, NOW).await;
     let later = NOW.plus(SECOND);
-    store.recover(later, LEASE).await.unwrap();
+    die_and_begin(store, later).await;
     assert!(!record(store, &born, Verdict::Concluded, later).await);
     let claims = claim(store, &endpoint, 10, later).await.claims;
     let mut fences: Vec<_> = claims.iter().map(|claim| (claim.delivery, claim.fence)).collect();
@@ -169,7 +175,7 @@ pub async fn recovery_leaves_retries_where_they_are(store: &dyn Store) {
     let (soon_at, late_at) = (NOW.plus(SECOND * 5), NOW.plus(LEASE * 50));
     assert!(record(store, &soon, Verdict::RetryAt(soon_at), NOW).await);
     assert!(record(store, &late, Verdict::RetryAt(late_at), NOW).await);
-    store.recover(NOW, LEASE).await.unwrap();
+    die_and_begin(store, NOW).await;
     assert_eq!(claim(store, &endpoint, 10, NOW).await.next_due, Some(soon_at));
     assert_eq!(delivery(store, company, late.delivery).await.due_at, late_at);
 }

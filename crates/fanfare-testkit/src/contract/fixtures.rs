@@ -10,7 +10,9 @@ use fanfare::model::{
     Endpoint, EndpointId, Event, EventId, Flow, Health, History, Outcome, Record, Sealed, Shape,
     Timestamp, Timing, Verdict,
 };
-use fanfare::store::{Accepted, Admission, Claimed, Emit, LaneKey, Name, Receipt, Store, Wanted};
+use fanfare::store::{
+    Accepted, Admission, Card, Claimed, Emit, LaneKey, Name, Receipt, Store, Wanted,
+};
 
 /// When the tests play.
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -19,6 +21,17 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// Somebody acts.
 pub fn act(at: Timestamp) -> Act {
     Act { at, by: Arc::new(Actor::of(ActorKind::Library)) }
+}
+
+/// A node.
+pub fn card() -> Card {
+    Card {
+        name: "test".to_owned(),
+        version: "0".to_owned(),
+        seals_with: vec![7],
+        lease: Duration::from_secs(15),
+        leaving: false,
+    }
 }
 
 /// A little later.

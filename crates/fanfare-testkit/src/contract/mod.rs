@@ -31,7 +31,7 @@ pub use calls::*;
 pub use claims::*;
 pub use endpoints::*;
 pub use fanout::*;
-pub use fixtures::{LEASE, NOW, accept_all, act, attempt, endpoint, event};
+pub use fixtures::{LEASE, NOW, accept_all, act, attempt, card, endpoint, event};
 pub use health::*;
 pub use histories::*;
 pub use journeys::*;

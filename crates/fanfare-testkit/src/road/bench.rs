@@ -317,6 +317,7 @@ async fn run(
         key_file: keys.file,
         guard: GuardPolicy::default(),
         metrics: Metrics::default(),
+        node: "bench".to_owned(),
         rules: Rules { retry: RetryPolicy { delays: DELAYS.to_vec() }, ..Rules::default() },
     });
     engine.agree_on_encryption_keys().await.unwrap();

@@ -11,6 +11,7 @@ mod bench;
 mod deaths;
 mod keys;
 mod network;
+mod node_taps;
 mod notices;
 mod order;
 mod outages;

@@ -12,8 +12,8 @@ use super::pulse::Pulse;
 /// What the engine asks of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// Voiding claims at the start.
-    Recover,
+    /// Taking part, and voiding claims at the start.
+    Renew,
     /// Accepting an event.
     Accept,
     /// Claiming deliveries.

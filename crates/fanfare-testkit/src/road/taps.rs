@@ -94,10 +94,6 @@ impl Endpoints for Tapped {
 
 #[async_trait]
 impl Queue for Tapped {
-    async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()> {
-        self.call(Call::Recover, |store| async move { store.recover(now, lease).await }).await
-    }
-
     async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
         self.call(Call::Accept, |store| async move { store.accept(emits, admission).await }).await
     }

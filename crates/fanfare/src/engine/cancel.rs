@@ -9,9 +9,30 @@ use crate::engine::{Engine, World, dispatch};
 use crate::error::{Error, Result};
 use crate::model::{
     Act, Action, Claim, CompanyId, Delivery, DeliveryId, DeliveryState, EndpointId, Entry, EventId,
-    History,
+    History, LaneKey,
 };
-use crate::store::Unsent;
+use crate::store::{self, Unsent, Word};
+
+/// Ends a delivery that another node was asked to cancel, if it waits for its turn here.
+pub(super) async fn cancelled_by_peer(
+    world: &Arc<World>,
+    lane: LaneKey,
+    delivery: DeliveryId,
+) -> store::Result<()> {
+    let claims = world.lanes().withdraw(lane.endpoint, &[delivery]);
+    let doomed: Vec<_> = claims.iter().map(|claim| (delivery, Some(claim.fence))).collect();
+    let at = world.clock.now();
+    let noted = Act::of_system(at).entry(lane.company, Action::CancelDelivery, delivery.uuid());
+    let ending = Unsent { reason: REASON.to_owned(), at, noted: Some(noted) };
+    let ended = world.store.end(lane.company, &doomed, &ending).await;
+    if let Ok(ended) = &ended {
+        world.look_into_all(&ended.woken);
+    } else {
+        dispatch::give_back(world, claims, Duration::ZERO);
+    }
+    dispatch::start_senders(world);
+    ended.map(drop)
+}
 
 /// Why a cancelled delivery has failed.
 const REASON: &str = "cancelled";
@@ -93,7 +114,17 @@ impl World {
         }
         dispatch::give_back(self, claims, Duration::ZERO);
         dispatch::start_senders(self);
-        Ok(ended?.deliveries.len())
+        let ended = ended?;
+        self.cancel_elsewhere(waiting, &ended.deliveries);
+        Ok(ended.deliveries.len())
+    }
+
+    /// What other nodes have claimed, they end, if it is not on the wire.
+    fn cancel_elsewhere(self: &Arc<Self>, waiting: &[Delivery], ended: &[DeliveryId]) {
+        let left = waiting.iter().filter(|delivery| {
+            !ended.contains(&delivery.id) && !self.tenure.owns(delivery.endpoint.uuid())
+        });
+        self.tell(left.map(|left| (left.lane(), Word::Cancel(left.id))).collect());
     }
 
     fn withdraw(&self, waiting: &[Delivery]) -> Vec<Claim> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::engine::dispatch::{give_back, start_senders, take_in};
+use crate::engine::tenure::InFlight;
 use crate::engine::{World, health};
 use crate::metrics::Stopwatch;
 use crate::model::{
@@ -25,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 ///
 /// If the process dies anywhere before the record is on disk, the delivery is claimed again: at
 /// least once, never lost.
-pub(super) async fn deliver(world: Arc<World>, turn: Turn) {
+pub(super) async fn deliver(world: Arc<World>, turn: Turn, _in_flight: InFlight) {
     let Turn { claim, pass } = turn;
     let slot = Slot::taken(&world, pass);
     if let Some(end) = claim.event.expires_at.filter(|end| *end <= world.clock.now()) {
@@ -161,7 +162,7 @@ async fn save(world: &Arc<World>, record: Record, change: Option<Change>) {
     let recorded = loop {
         match world.store.record(record.clone()).await {
             Ok(recorded) => break recorded,
-            Err(StoreError::Full(_) | StoreError::Away(_)) => {
+            Err(StoreError::Full(_) | StoreError::Away(_) | StoreError::Raced(_)) => {
                 refused.get_or_insert_with(|| Refused::by(world, record.claim.endpoint.lane()));
                 let again = world.clock.now().plus(PAUSE);
                 tokio::select! {
@@ -204,7 +205,7 @@ fn count(world: &World, verdict: &Verdict) {
 }
 
 /// Tells the lanes what has fallen due by a record, or will.
-fn tell_lanes(world: &World, record: &Record, woken: &[LaneKey]) {
+fn tell_lanes(world: &Arc<World>, record: &Record, woken: &[LaneKey]) {
     if let Verdict::RetryAt(due) = record.verdict {
         world.decide(|lanes| lanes.stored(record.claim.endpoint.lane(), due));
     }

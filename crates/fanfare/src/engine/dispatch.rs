@@ -71,8 +71,8 @@ pub(super) fn take_in(
 
 /// Starts a sender for each delivery that may go now.
 pub(super) fn start_senders(world: &Arc<World>) {
-    while let Some(turn) = world.next_claim() {
-        let sender = deliver(Arc::clone(world), turn);
+    while let Some((turn, in_flight)) = world.next_claim() {
+        let sender = deliver(Arc::clone(world), turn, in_flight);
         world.senders.spawn(sender);
     }
 }

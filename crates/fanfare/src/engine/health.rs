@@ -132,16 +132,16 @@ impl World {
     }
 
     /// Notes that a lane may have something due in the store now.
-    pub(super) fn look_into(&self, key: LaneKey) {
+    pub(super) fn look_into(self: &Arc<Self>, key: LaneKey) {
         self.look_into_all(&[key]);
     }
 
     /// The same for several.
-    pub(super) fn look_into_all(&self, keys: &[LaneKey]) {
+    pub(super) fn look_into_all(self: &Arc<Self>, keys: &[LaneKey]) {
         if keys.is_empty() {
             return;
         }
         let now = self.clock.now();
-        self.decide(|lanes| keys.iter().for_each(|key| lanes.stored(*key, now)));
+        self.fall_due(keys.iter().map(|key| (*key, now)));
     }
 }

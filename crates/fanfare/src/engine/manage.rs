@@ -13,7 +13,7 @@ use crate::model::filter::Filter;
 use crate::model::{
     Act, Address, Attempt, Company, CompanyId, DeliveryId, DeliveryList, Disabled, Endpoint,
     EndpointChange, EndpointId, EndpointList, Flow, Health, History, LaneKey, OwnHeaders, OwnTls,
-    Page, Shape, Subscription,
+    Page, Shape, Subscription, Timestamp,
 };
 use crate::sign::{Keys, Secret};
 use crate::store::StoreError;
@@ -238,15 +238,25 @@ impl World {
         let changed = self.store.change_endpoint(company, id, &change, &act).await?;
         let endpoint = changed.ok_or_else(|| Error::not_found("endpoint", id))?;
         self.filters.changed(&endpoint, Some(&endpoint));
-        let sent_elsewhere = change.url.is_some() || change.disabled == Some(None);
-        if sent_elsewhere && endpoint.health == Health::default() {
-            self.decide(|lanes| lanes.begin_anew(id));
+        self.changed(&endpoint, change.begins_anew());
+        Ok(endpoint)
+    }
+
+    /// Nothing more is sent to an endpoint that is gone.
+    pub(super) fn deleted(self: &Arc<Self>, endpoint: Endpoint, at: Timestamp) {
+        let disabled = Some(Disabled { at, reason: "deleted".to_owned() });
+        self.tell_lanes(Endpoint { disabled, updated_at: at, ..endpoint });
+    }
+
+    /// Lets the lane of an endpoint, if it is one of this node's, go by what the endpoint is now.
+    pub(super) fn changed(self: &Arc<Self>, endpoint: &Endpoint, anew: bool) {
+        if anew && endpoint.health == Health::default() {
+            self.decide(|lanes| lanes.begin_anew(endpoint.id));
         }
         self.tell_lanes(endpoint.clone());
-        if change.disabled == Some(None) {
+        if anew && endpoint.disabled.is_none() && self.tenure.owns(endpoint.id.uuid()) {
             self.look_into(endpoint.lane());
         }
-        Ok(endpoint)
     }
 
     async fn delete(self: Arc<Self>, found: Endpoint, act: Act) -> Result<()> {
@@ -255,8 +265,7 @@ impl World {
             return Err(Error::not_found("endpoint", found.id));
         }
         self.filters.changed(&found, None);
-        let disabled = Disabled { at: now, reason: "deleted".to_owned() };
-        self.tell_lanes(Endpoint { disabled: Some(disabled), updated_at: now, ..found });
+        self.deleted(found, now);
         self.tidy.notify_one();
         Ok(())
     }

@@ -21,6 +21,8 @@ mod replay;
 mod rotate;
 mod sealing;
 mod secrets;
+mod tenure;
+mod told;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -47,6 +49,7 @@ use flights::Flights;
 use refusals::Refusals;
 use sealing::Sealing;
 use secrets::Secrets;
+use tenure::{Holding, InFlight};
 
 pub use api_keys::{ApiKeyText, KEY_NAME_MAX, NewApiKey};
 pub use asked::{
@@ -90,6 +93,8 @@ pub struct Parts {
     pub guard: GuardPolicy,
     /// Counters.
     pub metrics: Metrics,
+    /// What this node is called among others on the same store: `host:port`, or a word.
+    pub node: String,
     /// Numbers.
     pub rules: Rules,
 }
@@ -111,6 +116,9 @@ pub struct Rules {
     pub disable_after: Duration,
     /// How long an event is known by its id or key; at least as long as history is kept.
     pub key_retention: Duration,
+    /// How long this node keeps its share of a store that it shares with others when nothing is heard
+    /// of it.
+    pub node_lease: Duration,
 }
 
 impl Default for Rules {
@@ -123,6 +131,7 @@ impl Default for Rules {
             payload_retention: Duration::from_hours(30 * 24),
             disable_after: Duration::from_hours(5 * 24),
             key_retention: Duration::from_hours(60 * 24),
+            node_lease: Duration::from_secs(15),
         }
     }
 }
@@ -134,7 +143,9 @@ struct World {
     seal: Sealing,
     guard: GuardPolicy,
     metrics: Metrics,
+    node: String,
     rules: Rules,
+    tenure: Holding,
     secrets: Secrets,
     filters: Filters,
     flights: Flights,
@@ -197,6 +208,8 @@ impl Engine {
             seal: Sealing::new(parts.seal, parts.key_file),
             guard: parts.guard,
             metrics: parts.metrics,
+            node: parts.node,
+            tenure: Holding::default(),
             rules: parts.rules,
             secrets: Secrets::default(),
             filters: Filters::default(),
@@ -220,9 +233,13 @@ impl Engine {
     /// Takes up what an earlier process left behind, and delivers from here on, in the background.
     pub async fn start(&self) -> Result<()> {
         let world = &self.world;
-        world.store.recover(world.clock.now(), world.lease()).await?;
+        let tenure = tenure::take_up(world).await?;
         world.started.store(true, Ordering::Release);
-        dispatch::sweep(world).await?;
+        if let Some(lease) = tenure.lease {
+            world.tasks.spawn(tenure::keep(Arc::clone(world), lease));
+            world.tasks.spawn(tenure::listen(Arc::clone(world)));
+            world.tasks.spawn(told::hear(Arc::clone(world)));
+        }
         let engine = self.clone();
         world.tasks.spawn(async move { engine.dispatch().await });
         let engine = self.clone();
@@ -249,12 +266,14 @@ impl Engine {
         self.drain();
         world.stop.cancel();
         world.give_all_back();
+        world.tenure.leave();
         world.senders.close();
         tokio::select! {
             () = world.senders.wait() => {}
             () = grace => world.cut.cancel(),
         }
         world.senders.wait().await;
+        world.tenure.end.cancel();
         world.tasks.close();
         world.tasks.wait().await;
         world.store.close().await;
@@ -324,21 +343,28 @@ impl World {
         told
     }
 
-    fn next_claim(&self) -> Option<Turn> {
+    /// What is to be sent now. It counts as in flight from the same moment on, so that its shard does
+    /// not change hands.
+    fn next_claim(self: &Arc<Self>) -> Option<(Turn, InFlight)> {
         if !self.delivers() {
             return None;
         }
         let now = self.clock.now();
-        self.decide(|lanes| lanes.next_claim(now))
+        self.decide(|lanes| {
+            let turn = lanes.next_claim(now)?;
+            let in_flight = InFlight::of(self, turn.pass.key.endpoint.uuid());
+            Some((turn, in_flight))
+        })
     }
 
     fn lease(&self) -> Duration {
         self.rules.lease()
     }
 
-    /// Started, and not yet told to stop.
+    /// Started, with a lease that holds, and not yet told to stop.
     fn delivers(&self) -> bool {
-        self.started.load(Ordering::Acquire) && !self.stop.is_cancelled()
+        let started = self.started.load(Ordering::Acquire);
+        started && self.tenure.is_valid() && !self.stop.is_cancelled()
     }
 
     fn refuse_while_draining(&self) -> Result<()> {

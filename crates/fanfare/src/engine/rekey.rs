@@ -131,6 +131,14 @@ impl World {
 
     async fn begin_with_new_key(&self) -> Result<()> {
         let Some(file) = self.seal.key_file.clone() else { return Err(Error::NothingToRotate) };
+        if self.store.nodes().await?.iter().any(|node| !node.this) {
+            return Err(Error::Setup(
+                "several nodes share this store, and a new key file would be known to one of them \
+                 alone: give all of them the new key in FANFARE_ENCRYPTION_KEY and the present one \
+                 in FANFARE_ENCRYPTION_KEY_PREVIOUS, and rotate then"
+                    .to_owned(),
+            ));
+        }
         let seal = self.seal.present();
         let in_use = Arc::clone(&seal);
         let replaced = tokio::task::spawn_blocking(move || replaced(&file, &in_use)).await;
@@ -181,6 +189,16 @@ impl World {
     }
 
     async fn forget_older_keys(&self) -> Result<()> {
+        let seals_with = self.seal.present().settled();
+        for node in self.store.nodes().await? {
+            if !node.this && node.card.seals_with != seals_with {
+                return Err(Error::Setup(format!(
+                    "the node {} still seals with another key: restart it with the same keys as \
+                     this one, and rotate then",
+                    node.card.name
+                )));
+            }
+        }
         let kept = self.store.kept(KEPT_AS).await?.unwrap_or_default();
         let settled = self.seal.present().settled();
         self.store.keep_instead(KEPT_AS, &kept, &settled).await?;

@@ -9,9 +9,10 @@ use crate::engine::finish::finish;
 use crate::engine::{Engine, IDEMPOTENCY_KEY_MAX, World};
 use crate::error::{Error, Result};
 use crate::model::{
-    Act, CompanyId, Delivery, DeliveryId, LaneKey, Replay, ReplayId, Selection, Timestamp,
+    Act, CompanyId, Delivery, DeliveryId, EndpointId, LaneKey, Replay, ReplayId, Selection,
+    Timestamp,
 };
-use crate::store::{self, ReplayCount, Slice, Started, Unfinished};
+use crate::store::{self, ReplayCount, Slice, Started, Unfinished, Word};
 
 /// The most deliveries that one replay may name.
 pub const REPLAY_LIST_MAX: usize = 1000;
@@ -181,6 +182,11 @@ impl World {
         match self.store.start_replay(&new, &act).await? {
             Started::New(replay) => {
                 self.replays.notify_one();
+                if !self.tenure.owns(replay.company.uuid()) {
+                    let nobody = EndpointId::from_uuid(uuid::Uuid::nil());
+                    let lane = LaneKey { company: replay.company, endpoint: nobody };
+                    self.tell(vec![(lane, Word::Replay)]);
+                }
                 Ok(replay)
             }
             Started::Repeat(replay) => Ok(replay),
@@ -190,14 +196,16 @@ impl World {
 }
 
 /// A slice of every replay. Returns when to go on.
-async fn round(world: &World) -> store::Result<Timestamp> {
+async fn round(world: &Arc<World>) -> store::Result<Timestamp> {
     let mut next = world.clock.now().plus(ROUND);
     let mut after = None;
     loop {
         let unfinished = world.store.unfinished_replays(after, REPLAYS).await?;
         let Some(last) = unfinished.last() else { return Ok(next) };
         after = Some((last.company, last.id));
-        for replay in unfinished {
+        // Each is one node's work: that of the node that has its company's shard.
+        let own = |replay: &Unfinished| world.tenure.owns(replay.company.uuid());
+        for replay in unfinished.into_iter().filter(own) {
             if world.draining.load(Ordering::Relaxed) {
                 return Ok(next);
             }
@@ -212,7 +220,7 @@ async fn round(world: &World) -> store::Result<Timestamp> {
 }
 
 /// Makes what comes next of a replay, if it is time. Returns when there is more to do.
-async fn go_on(world: &World, replay: Unfinished) -> store::Result<Option<Timestamp>> {
+async fn go_on(world: &Arc<World>, replay: Unfinished) -> store::Result<Option<Timestamp>> {
     let now = world.clock.now();
     let early = replay.next_due.map(|due| due.minus(AHEAD / 2)).filter(|early| *early > now);
     if early.is_some() {
@@ -220,8 +228,6 @@ async fn go_on(world: &World, replay: Unfinished) -> store::Result<Option<Timest
     }
     let slice = Slice { now, until: now.plus(AHEAD), most: SLICE };
     let advanced = world.store.advance_replay(replay.company, replay.id, slice).await?;
-    world.decide(|lanes| {
-        advanced.lanes.iter().for_each(|(key, due_at)| lanes.stored(*key, *due_at));
-    });
+    world.fall_due(advanced.lanes.into_iter());
     Ok((!advanced.finished).then(|| now.plus(BREATH)))
 }

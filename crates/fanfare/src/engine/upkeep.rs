@@ -1,5 +1,6 @@
 //! Keeping house in the background, in slices that nobody feels; and the proof that all is well.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{Engine, World};
@@ -12,6 +13,8 @@ use crate::store::{self, Place, Store, Swept};
 const ROUND: Duration = Duration::from_secs(60);
 /// Rows looked at or removed in one transaction: so few that nobody who waits for it feels it.
 const SLICE: u32 = 16;
+/// Who has this shard keeps house for all nodes.
+const HOUSE: u8 = 0;
 /// The pause between two slices.
 const BREATH: Duration = Duration::from_millis(4);
 /// How long the audit log is kept, whatever becomes of history: a year, and time to look into it.
@@ -77,10 +80,12 @@ struct Walk {
 
 impl Round {
     /// A slice of what is to be done. Returns whether there is more.
-    async fn step(&mut self, world: &World) -> store::Result<bool> {
+    async fn step(&mut self, world: &Arc<World>) -> store::Result<bool> {
         let (store, rules, now) = (&world.store, &world.rules, world.clock.now());
         if !self.buried {
             self.buried = store.bury(now, SLICE).await? == 0;
+        } else if !world.tenure.mine().has(HOUSE) {
+            return Ok(false); // Another node keeps it.
         } else if !self.lapsed {
             let lapsed = store.lapse(now, SLICE).await?;
             world.look_into_all(&lapsed.woken);

@@ -331,6 +331,11 @@ pub struct EndpointChange {
 }
 
 impl EndpointChange {
+    /// Is the endpoint sent elsewhere from here on, or enabled?
+    pub fn begins_anew(&self) -> bool {
+        self.url.is_some() || self.disabled == Some(None)
+    }
+
     /// The endpoint after this change, made at `now`; the same when nothing really changed, or when
     /// what the change was made from is not what there is.
     ///

@@ -16,6 +16,7 @@ mod own_tls;
 mod page;
 mod replay;
 mod sealed;
+mod shards;
 mod time;
 
 pub use api_key::{ApiKey, KeyHash, Scope};
@@ -45,4 +46,5 @@ pub use page::{
 };
 pub use replay::{Replay, Selection};
 pub use sealed::{PreviousSecret, Purpose, Sealed, SecretChange, SecretPart};
+pub use shards::{SHARDS, Shards};
 pub use time::Timestamp;

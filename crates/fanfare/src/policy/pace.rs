@@ -23,6 +23,11 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// Nothing before that.
+    pub fn not_before(moment: Timestamp) -> Self {
+        Pace { next_us: moment.0.saturating_mul(1000) }
+    }
+
     /// When the next request may begin.
     pub fn opens_at(self) -> Timestamp {
         Timestamp(self.next_us.saturating_add(999).div_euclid(1000))

@@ -9,6 +9,7 @@ mod access;
 mod birth;
 mod exchange;
 mod known;
+mod nodes;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod repeats;
@@ -35,14 +36,18 @@ pub use exchange::{
     Accepted, Admission, Claimed, Emit, Ended, Judged, Lane, Name, Place, Receipt, Recorded,
     Resealed, Swept, Unsent, Wanted,
 };
+pub use nodes::{Card, Node, Nodes, Ring, Tenure, Word};
 pub use replays::{Advanced, NewReplay, ReplayCount, Replays, Slice, Started, Unfinished};
 
 /// Everything the engine keeps. An internal seam: it may change in any release.
 ///
 /// A call that takes an [`Act`] writes an entry of the audit log in the same transaction, if it
 /// changed something, and none if it did not.
-pub trait Store: Endpoints + Queue + Replays + Histories + ApiKeys + Audit + Upkeep {}
-impl<T: Endpoints + Queue + Replays + Histories + ApiKeys + Audit + Upkeep> Store for T {}
+pub trait Store:
+    Endpoints + Queue + Replays + Histories + ApiKeys + Audit + Nodes + Upkeep
+{
+}
+impl<T: Endpoints + Queue + Replays + Histories + ApiKeys + Audit + Nodes + Upkeep> Store for T {}
 
 /// The result of a store call.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -110,10 +115,6 @@ pub trait Endpoints: Send + Sync {
 /// The road: accept, claim, record.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Voids every claim: what was claimed is due at `now`, and results of it come too late. For
-    /// the start of the one process that owns the store.
-    async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()>;
-
     /// Stores events, each together with one delivery for each enabled endpoint of its company that
     /// listens to its type and whose filter lets its payload through, and the company when that is
     /// new: all of them or, when one of them is refused, none. They are answered in their order,
@@ -121,8 +122,8 @@ pub trait Queue: Send + Sync {
     /// again; what is known outlives the event. Operational endpoints hear of operational events and
     /// of nothing else, and nobody else hears of those.
     ///
-    /// A delivery that may be sent at once and whose endpoint `admission` lets in is claimed at
-    /// birth (due one lease after the event's `created_at`, fence 1). Any other is due at
+    /// A delivery that may be sent at once, in a shard that this node has, and whose endpoint
+    /// `admission` lets in is claimed at birth (due one lease after the event's `created_at`, fence 1). Any other is due at
     /// `created_at`, the event's `deliver_at` or the end of the endpoint's window for newer ones of
     /// its type and ordering key, whichever is latest. One that has to wait for another under the
     /// same order key is parked until [every earlier one](Delivery::order_key) has ended.
@@ -135,8 +136,8 @@ pub trait Queue: Send + Sync {
 
     /// For each lane wanted, claims up to its limit of due deliveries, the longest due first, and
     /// moves their due time to `now + lease`. A claim tells when it was due before. Nothing is
-    /// claimed of a disabled or deleted endpoint, no delivery is claimed twice before its lease
-    /// ends, and none that is parked. When nothing of a lane is due that is wanted for a probe, one
+    /// claimed of a disabled or deleted endpoint or in a shard that this node does not have, no
+    /// delivery is claimed twice before its lease ends, and none that is parked. When nothing of a lane is due that is wanted for a probe, one
     /// delivery that waits for a retry is claimed before its time: the one that is due next, never
     /// one that was not tried yet.
     async fn claim(
@@ -146,8 +147,8 @@ pub trait Queue: Send + Sync {
         lease: Duration,
     ) -> Result<Vec<Claimed>>;
 
-    /// Adds an attempt to the history and, if the claim still holds and the delivery still waits,
-    /// applies the verdict and counts the attempt. Returns whether it did. A `Gone` verdict also
+    /// Adds an attempt to the history and, if the claim still holds, the delivery still waits and
+    /// this node still has its shard, applies the verdict and counts the attempt. Returns whether it did. A `Gone` verdict also
     /// disables the endpoint. A claim holds until it is used, given back, voided or followed by
     /// another one; a lease that ran out does not end it. It leads to one attempt: a second record
     /// under it changes nothing. That an endpoint is disabled by it is noted in the audit log as the
@@ -181,8 +182,8 @@ pub trait Queue: Send + Sync {
     ) -> Result<Ended>;
 
     /// The lanes that have waiting deliveries and an endpoint that is enabled, with how that does,
-    /// in the order of company and endpoint, after the one named. Costs a seek for each lane,
-    /// however long it is. What is parked does not count.
+    /// in the order of company and endpoint, after the one named: those of the shards that this
+    /// node has. Costs a seek for each lane, however long it is. What is parked does not count.
     async fn lanes(&self, after: Option<LaneKey>, limit: u32) -> Result<Vec<Lane>>;
 }
 
@@ -286,8 +287,8 @@ pub trait Upkeep: Send + Sync {
     /// otherwise never. The process must then end and start again from what is on disk.
     async fn lost(&self) -> String;
 
-    /// Stops writing once everything handed over is on disk, and gives the store free for another
-    /// process. Every later call fails.
+    /// Stops writing once everything handed over is on disk, and gives the store, or this node's
+    /// part of it, free for others. Every later call fails.
     async fn close(&self);
 }
 
@@ -300,6 +301,9 @@ pub enum StoreError {
     /// Busy, disconnected or closed. Worth trying again.
     #[error("the database is away: {0}")]
     Away(String),
+    /// Another node was at the same thing. Worth trying again at once.
+    #[error("another node was at the same thing: {0}")]
+    Raced(String),
     /// Another process owns the store, or it cannot be opened as it is named.
     #[error("{0}")]
     Taken(String),

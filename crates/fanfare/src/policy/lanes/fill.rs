@@ -23,6 +23,9 @@ pub struct Room {
 impl Lanes {
     /// Notes that something of this lane, in the store, falls due at `due_at`.
     pub fn stored(&mut self, key: LaneKey, due_at: Timestamp) {
+        if !self.owned.has(key.endpoint) {
+            return; // Its owner looks for itself.
+        }
         let lane = self.lane(key);
         if lane.store_due.is_none_or(|due| due_at < due) {
             lane.store_due = Some(due_at);
@@ -34,6 +37,9 @@ impl Lanes {
     /// Notes what was found in the store: the earliest due time of a lane, and how its endpoint
     /// does.
     pub fn found(&mut self, key: LaneKey, due_at: Timestamp, health: Health) {
+        if !self.owned.has(key.endpoint) {
+            return;
+        }
         self.meet(key, health, self.now);
         self.stored(key, due_at);
     }
@@ -85,6 +91,7 @@ impl Lanes {
     /// A lane has been asked for; what it got was handed to [`Lanes::claimed`]. `next_due` is when
     /// the earliest of the rest falls due.
     pub fn filled(&mut self, key: LaneKey, next_due: Option<Timestamp>) {
+        let next_due = next_due.filter(|_| self.owned.has(key.endpoint));
         let lane = self.lane(key);
         lane.filling = false;
         if let Some(due) = next_due.filter(|due| lane.store_due.is_none_or(|known| *due < known)) {

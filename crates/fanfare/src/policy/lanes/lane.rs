@@ -145,6 +145,14 @@ impl Lane {
         self.dry = false;
     }
 
+    /// It is another node's from here on: nothing that is known of it counts any more.
+    pub(super) fn forget(&mut self) {
+        self.kept = None;
+        self.store_due = None;
+        self.pace = Pace::default();
+        self.cap = self.cap.max(1);
+    }
+
     fn cap_max(&self, limits: &Limits) -> u32 {
         let asked = self.terms.and_then(|terms| terms.max_in_flight);
         asked.unwrap_or(limits.lane_in_flight).max(1)

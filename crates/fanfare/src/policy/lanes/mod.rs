@@ -18,6 +18,7 @@ mod ending;
 mod fill;
 mod lane;
 mod limits;
+mod owned;
 mod recent;
 mod starts;
 #[cfg(test)]
@@ -28,7 +29,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::model::{Claim, DeliveryId, Endpoint, EndpointId, Health, LaneKey, Timestamp};
+use crate::policy::pace::Pace;
 use lane::{Lane, Waiting};
+use owned::Owned;
 use recent::Recent;
 use starts::Starts;
 use turns::Turns;
@@ -45,6 +48,7 @@ const UNRECORDED_FACTOR: usize = 4;
 #[derive(Debug)]
 pub struct Lanes {
     limits: Limits,
+    owned: Owned,
     lanes: HashMap<EndpointId, Lane>,
     turns: Turns,
     starts: Starts,
@@ -67,10 +71,11 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// No lanes yet.
+    /// No lanes yet; all that come are its own, until [`Lanes::own`] says otherwise.
     pub fn new(limits: Limits) -> Self {
         Lanes {
             limits,
+            owned: Owned::default(),
             lanes: HashMap::new(),
             turns: Turns::default(),
             starts: Starts::default(),
@@ -88,19 +93,23 @@ impl Lanes {
     }
 
     /// May a delivery that is made now be claimed at birth? Not when earlier ones of its endpoint
-    /// still wait in the store, nor when the lane is shut or its window is full.
+    /// still wait in the store, nor when the lane is shut, its window is full, or it is another
+    /// node's.
     pub fn admits(&self, endpoint: EndpointId, now: Timestamp) -> bool {
+        if !self.owned.has(endpoint) {
+            return false;
+        }
         let Some(lane) = self.lanes.get(&endpoint) else { return true };
         lane.admits(now, &self.limits) && lane.bytes <= self.bytes_left()
     }
 
     /// Takes in a delivery that was claimed at `since`. Returns it when nothing is sent to its
-    /// endpoint by now, or for a while.
+    /// endpoint by now, or for a while, or the lane has become another node's.
     pub fn claimed(&mut self, mut claim: Claim, since: Timestamp) -> Option<Claim> {
         if let Some(present) = self.recent.newer_than(&claim.endpoint) {
             claim.endpoint = Arc::clone(present);
         }
-        if claim.endpoint.disabled.is_some() {
+        if claim.endpoint.disabled.is_some() || !self.owned.has(claim.endpoint.id) {
             return Some(claim);
         }
         let key = claim.endpoint.lane();
@@ -330,7 +339,11 @@ impl Lanes {
 
     fn lane(&mut self, key: LaneKey) -> &mut Lane {
         let cap = self.limits.lane_in_flight_at_start;
-        self.lanes.entry(key.endpoint).or_insert_with(|| Lane::new(key, cap))
+        let rest_until = self.owned.rest_until(key.endpoint);
+        self.lanes.entry(key.endpoint).or_insert_with(|| {
+            let pace = rest_until.map(Pace::not_before).unwrap_or_default();
+            Lane { pace, ..Lane::new(key, cap) }
+        })
     }
 
     fn meet(&mut self, key: LaneKey, health: Health, now: Timestamp) {

@@ -13,13 +13,14 @@ use uuid::Uuid;
 use crate::metrics::Stopwatch;
 use crate::model::filter::Subject;
 use crate::model::{
-    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, EventId, EventType, Timestamp,
+    Claim, CompanyId, DeliveryId, Endpoint, EndpointId, EventId, EventType, Shards, Timestamp,
 };
 use crate::store::birth::Birth;
 use crate::store::known::{self, Decision, Found};
 use crate::store::postgres::Database;
 use crate::store::postgres::batch::Job;
 use crate::store::postgres::insert::{Rows, Stored};
+use crate::store::postgres::nodes::{MEMBER, Wakes};
 use crate::store::postgres::rows::{self, endpoint_columns, get, unsigned};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{Accepted, Admission, Emit, Receipt, Result};
@@ -88,20 +89,26 @@ impl Job for Call {
         let counts: Vec<usize> = calls.iter().map(|call| call.emits.len()).collect();
         let emits: Vec<Emit> = calls.iter().flat_map(|call| &call.emits).cloned().collect();
         let transaction = Transaction::on(database.writer().await?);
-        let (mut found, listening) = look(&transaction, &emits).await?;
+        let seat = database.membership.seat();
+        let (mut found, listening, member) = look(&transaction, &emits, seat.node()).await?;
+        // Asked again: it is decided while the node's row is held.
+        let held = if member { database.membership.seat().held } else { Shards::NONE };
         let decisions = known::decide(&emits, &counts, &mut found);
         let admissions = calls.iter().flat_map(|call| call.emits.iter().map(|_| &call.admission));
         let outcomes: Vec<Outcome> = emits
             .iter()
             .zip(admissions)
             .zip(decisions)
-            .map(|((emit, admission), decision)| outcome(emit, decision, (admission, &listening)))
+            .map(|((emit, admission), decision)| {
+                outcome(emit, decision, (&listening, (admission, held)))
+            })
             .collect();
-        let rows = Rows::of(&emits, &outcomes)?;
+        let rows = Rows::of(&emits, &outcomes, Wakes::foreign_to(held))?;
         let clock = Stopwatch::start();
         let mut stored = rows.insert_and_commit(&transaction).await?;
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
         transaction.ended();
+        database.bell.ring(rows.wakes.shards());
         let mut answers: Vec<Accepted> = Vec::with_capacity(emits.len());
         for (emit, outcome) in emits.iter().zip(outcomes) {
             let answer = answer(emit, outcome, (&mut stored, &emits, &answers));
@@ -126,7 +133,7 @@ fn kind(emit: &Emit) -> Kind {
 fn outcome(
     emit: &Emit,
     decision: Decision,
-    (admission, listening): (&Admission, &Listening),
+    (listening, admission): (&Listening, (&Admission, Shards)),
 ) -> Outcome {
     if !matches!(decision, Decision::Store) {
         return Outcome::Else(decision);
@@ -134,14 +141,19 @@ fn outcome(
     Outcome::Store(bear(emit, listening, admission))
 }
 
-/// The deliveries that an event makes.
-pub(super) fn bear(emit: &Emit, listening: &Listening, admission: &Admission) -> Vec<Born> {
+/// The deliveries that an event makes. Claimed is at most what is in a shard that is held.
+pub(super) fn bear(
+    emit: &Emit,
+    listening: &Listening,
+    (admission, held): (&Admission, Shards),
+) -> Vec<Born> {
     let listeners = listening.get(&kind(emit)).map_or(&[][..], Vec::as_slice);
     let (at, payload) = (emit.event.created_at, Subject::new(&emit.event.payload));
     let hearing = listeners.iter().filter(|endpoint| emit.passes(endpoint, &payload));
     let born = hearing.map(|endpoint| {
         let birth = Birth::of(&emit.event, &endpoint.flow);
-        let claimed = birth.start <= at && (admission.may_claim)(endpoint.id);
+        let own = held.has_id(endpoint.id.uuid());
+        let claimed = own && birth.start <= at && (admission.may_claim)(endpoint.id);
         Born {
             id: DeliveryId::new(at),
             endpoint: Arc::clone(endpoint),
@@ -152,20 +164,24 @@ pub(super) fn bear(emit: &Emit, listening: &Listening, admission: &Admission) ->
     born.collect()
 }
 
-/// Begins the transaction and reads what the decisions need.
+/// Begins the transaction, holds the node's row, and reads what the decisions need. Tells also
+/// whether the node is a member.
 async fn look(
     transaction: &Transaction,
     emits: &[Emit],
-) -> Result<(HashMap<usize, Found>, Listening)> {
-    let (_, known, taken, listening) = tokio::try_join!(
+    node: Uuid,
+) -> Result<(HashMap<usize, Found>, Listening, bool)> {
+    let member = transaction.prepare_cached(MEMBER).await?;
+    let (_, member, known, taken, listening) = tokio::try_join!(
         biased;
         async { Ok(transaction.batch_execute("begin").await?) },
+        async { Ok(transaction.query(&member, &[&node]).await?) },
         look_for_names(transaction, emits),
         look_for_ids(transaction, emits),
         look_for_listeners(transaction, emits),
     )?;
     // A name says more than the event that is there under the same id.
-    Ok((taken.into_iter().chain(known).collect(), listening))
+    Ok((taken.into_iter().chain(known).collect(), listening, !member.is_empty()))
 }
 
 /// Who hears of what.

@@ -16,6 +16,9 @@ const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How many jobs wait in the line before their callers wait for a place in it.
 const LINE_MAX: usize = 4 * JOBS_MAX;
 
+/// How often a batch is tried again when other nodes were at the same rows.
+const TRIES_MAX: u32 = 5;
+
 /// Something that can be done together with others of its kind.
 pub(super) trait Job: Send + Sync + Sized + 'static {
     /// What comes of it.
@@ -107,7 +110,14 @@ fn slice<J: Job>(waiting: &[Waiting<J>]) -> usize {
 async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
     let (jobs, callers): (Vec<J>, Vec<_>) =
         waiting.into_iter().map(|waiting| (waiting.job, waiting.answer)).unzip();
-    let answers: Vec<Result<J::Answer>> = match J::together(database, &jobs).await {
+    let mut together = J::together(database, &jobs).await;
+    for _ in 0..TRIES_MAX {
+        if !matches!(together, Err(StoreError::Raced(_))) {
+            break;
+        }
+        together = J::together(database, &jobs).await;
+    }
+    let answers: Vec<Result<J::Answer>> = match together {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) if jobs.len() == 1 => vec![Err(error)],
         // Only the culprit shall fail.

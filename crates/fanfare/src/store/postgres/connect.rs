@@ -23,7 +23,7 @@ const SCHEMA: &str = "fanfare";
 /// table, a cached plan from when it was small) the planner would rather read whole tables, so
 /// that is made dear. [`super::check`] lifts it for itself.
 const OPTIONS: &str = "-csynchronous_commit=on -clock_timeout=10s \
-    -cidle_in_transaction_session_timeout=60s -cjit=off -cenable_seqscan=off \
+    -cidle_in_transaction_session_timeout=10s -cjit=off -cenable_seqscan=off \
     -cenable_bitmapscan=off -cenable_hashjoin=off -cenable_mergejoin=off";
 
 /// A database's address, and the schema in it.
@@ -72,6 +72,10 @@ impl Address {
         let options = format!("{options} -cdefault_transaction_read_only=on");
         self.config.options(options);
         self
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     pub(super) fn schema(&self) -> &str {

@@ -5,13 +5,14 @@ use deadpool_postgres::Object;
 
 use crate::model::{
     Act, Action, Company, CompanyId, Endpoint, EndpointChange, EndpointId, EndpointList,
-    EndpointSort, Entry, EventId, Order, Page, Registered, Timestamp,
+    EndpointSort, Entry, EventId, LaneKey, Order, Page, Registered, Timestamp,
 };
+use crate::store::postgres::nodes::{Wakes, put_wakes};
 use crate::store::postgres::rows::{self, company_columns, endpoint_columns, get, integer, text};
 use crate::store::postgres::transaction::Transaction;
 use crate::store::postgres::{Postgres, audit, counted};
 use crate::store::rows::write_millis;
-use crate::store::{Endpoints, Result};
+use crate::store::{Endpoints, Result, Word};
 
 const COMPANY: &str =
     concat!("select ", company_columns!(), " from companies where company_id = $1");
@@ -158,8 +159,8 @@ impl Endpoints for Postgres {
         if let Some(entry) = changed.and_then(|(before, after)| act.change(before, after, change)) {
             audit::note(&client, &entry).await?;
         }
-        client.batch_execute("commit").await?;
-        client.ended();
+        let word = Word::Changed { anew: change.begins_anew() };
+        self.commit_and_tell(client, LaneKey { company, endpoint: id }, word).await?;
         Ok(after)
     }
 
@@ -173,8 +174,8 @@ impl Endpoints for Postgres {
             let entry = act.entry(company, Action::DeleteEndpoint, id.uuid());
             audit::note(&client, &entry).await?;
         }
-        client.batch_execute("commit").await?;
-        client.ended();
+        let lane = LaneKey { company, endpoint: id };
+        self.commit_and_tell(client, lane, Word::Changed { anew: false }).await?;
         Ok(deleted)
     }
 
@@ -266,6 +267,21 @@ impl Endpoints for Postgres {
         let before = before.map(EndpointId::uuid);
         let rows = client.query(&statement, &[&company.uuid(), &before, &i64::from(limit)]).await?;
         rows.iter().map(rows::endpoint).collect()
+    }
+}
+
+impl Postgres {
+    /// Ends a transaction that changed an endpoint, and lets the owner of its lane know.
+    async fn commit_and_tell(&self, client: Transaction, lane: LaneKey, word: Word) -> Result<()> {
+        let mut wakes = Wakes::foreign_to(self.database.membership.seat().held);
+        wakes.add(lane, word);
+        if !wakes.is_empty() {
+            put_wakes(&client, &wakes).await?;
+        }
+        client.batch_execute("commit").await?;
+        client.ended();
+        self.database.bell.ring(wakes.shards());
+        Ok(())
     }
 }
 

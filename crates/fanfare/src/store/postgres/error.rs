@@ -22,6 +22,8 @@ pub(super) fn of(error: &Error) -> StoreError {
     let (code, text) = (said.code().code(), said.message());
     match code {
         "53100" => StoreError::Full(text.to_owned()),
+        // A key that was free a moment ago, a row that was moved meanwhile, a ring of waiters.
+        "23505" | "40001" | "40P01" => StoreError::Raced(format!("{text} ({code})")),
         _ if worth_repeating(code) => StoreError::Away(format!("{text} ({code})")),
         _ => StoreError::Broken(format!("{text} ({code})")),
     }

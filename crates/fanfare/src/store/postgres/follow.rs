@@ -10,11 +10,12 @@ use deadpool_postgres::Object;
 use uuid::Uuid;
 
 use crate::model::{
-    Act, CompanyId, Disabled, EndpointId, Health, LaneKey, Record, Timestamp, Verdict,
+    Act, CompanyId, Disabled, EndpointId, Health, LaneKey, Record, Shards, Timestamp, Verdict,
 };
 use crate::store::postgres::accept::{Born, Outcome, bear, look_for_listeners};
 use crate::store::postgres::audit;
 use crate::store::postgres::insert::Rows;
+use crate::store::postgres::nodes::{Seat, Wakes};
 use crate::store::postgres::record::{self, Keyed};
 use crate::store::postgres::rows::{get, text};
 use crate::store::postgres::transaction::Transaction;
@@ -46,13 +47,13 @@ pub(super) fn follows(record: &Record) -> bool {
 /// Applies results of which some have more to follow.
 pub(super) async fn apply(
     transaction: Transaction,
-    records: &[Record],
+    (records, seat): (&[Record], Seat),
     keyed: &Keyed,
 ) -> Result<Vec<Recorded>> {
     let ((), mut recorded) = tokio::try_join!(
         biased;
         async { Ok(transaction.batch_execute("begin").await?) },
-        record::apply(&transaction, records),
+        record::apply(&transaction, records, seat),
     )?;
     let freed = keyed.let_next_go(&transaction).await?;
     for (recorded, record) in recorded.iter_mut().zip(records).filter(|(made, _)| made.applied) {
@@ -159,7 +160,7 @@ async fn accept_notices(
         let listening = look_for_listeners(transaction, &told).await?;
         let admission = Admission { lease: Duration::ZERO, may_claim: Arc::new(|_| false) };
         for (number, emit) in numbers.into_iter().zip(told) {
-            let born: Vec<Born> = bear(&emit, &listening, &admission);
+            let born: Vec<Born> = bear(&emit, &listening, (&admission, Shards::NONE));
             if born.is_empty() {
                 continue;
             }
@@ -168,6 +169,8 @@ async fn accept_notices(
             outcomes.push(Outcome::Store(born));
         }
     }
-    Rows::of(&heard, &outcomes)?.insert_and_commit(transaction).await?;
+    // Whoever has their lanes is told by the engine, behind the commit.
+    let told = Wakes::foreign_to(Shards::ALL);
+    Rows::of(&heard, &outcomes, told)?.insert_and_commit(transaction).await?;
     Ok(woken)
 }

@@ -9,10 +9,11 @@ use uuid::Uuid;
 use crate::model::{Event, PARKED_MS, Timestamp};
 use crate::store::postgres::accept::{Born, Outcome};
 use crate::store::postgres::error::corrupt;
+use crate::store::postgres::nodes::{PUT_WAKES, WakeRows, Wakes};
 use crate::store::postgres::rows::{get, integer};
 use crate::store::postgres::supersede::Newest;
 use crate::store::postgres::transaction::Transaction;
-use crate::store::{Emit, Result};
+use crate::store::{Emit, Result, Word};
 
 // In the order of keys wherever others may want the same rows, so that nobody waits in a ring.
 const COMPANIES: &str = "
@@ -76,8 +77,9 @@ const COUNTS: &str = "
     returning company_id, endpoint_id, sequence";
 
 /// The rows to insert.
-#[derive(Default)]
 pub(super) struct Rows<'a> {
+    /// What the owners of other nodes' lanes are told with it.
+    pub(super) wakes: Wakes,
     companies: BTreeMap<Uuid, i64>,
     events: Events<'a>,
     names: Names<'a>,
@@ -176,8 +178,20 @@ struct Keys {
 
 impl<'a> Rows<'a> {
     /// The rows of those that are to be stored.
-    pub(super) fn of(emits: &'a [Emit], outcomes: &[Outcome]) -> Result<Self> {
-        let mut rows = Rows::default();
+    pub(super) fn of(emits: &'a [Emit], outcomes: &[Outcome], wakes: Wakes) -> Result<Self> {
+        let mut rows = Rows {
+            wakes,
+            companies: BTreeMap::new(),
+            events: Events::default(),
+            names: Names::default(),
+            deliveries: Deliveries::default(),
+            keyed: Deliveries::default(),
+            keys: Keys::default(),
+            newest: Newest::default(),
+            counts: BTreeMap::new(),
+            places: Vec::new(),
+            followed: HashSet::new(),
+        };
         for (emit, outcome) in emits.iter().zip(outcomes) {
             let Outcome::Store(born) = outcome else { continue };
             rows.add_event(emit, born.len())?;
@@ -223,6 +237,10 @@ impl<'a> Rows<'a> {
         let place = *count;
         *count += 1;
         self.places.push((lane, place));
+        // What is superseded by it may have been due earlier.
+        let coalesces = born.birth.coalesce_key.is_some();
+        let due = if coalesces { event.created_at } else { born.birth.start };
+        self.wakes.add(born.endpoint.lane(), Word::Due(due));
         if born.birth.is_free() {
             self.deliveries.add(event, born, place);
             return;
@@ -265,11 +283,13 @@ impl<'a> Rows<'a> {
         let of_names = transaction.prepare_cached(NAMES).await?;
         let of_deliveries = transaction.prepare_cached(DELIVERIES).await?;
         let of_keyed = transaction.prepare_cached(KEYED).await?;
+        let of_wakes = transaction.prepare_cached(PUT_WAKES).await?;
+        let wakes = WakeRows::of(&self.wakes);
         let (lanes, waiting): (Vec<Lane>, Vec<i64>) =
             self.counts.iter().map(|(lane, waiting)| (*lane, *waiting)).unzip();
         let (lane_company, lane_endpoint): (Vec<Uuid>, Vec<Uuid>) = lanes.into_iter().unzip();
         let lanes: [&(dyn ToSql + Sync); 3] = [&lane_company, &lane_endpoint, &waiting];
-        let (_, _, _, last, _, keyed, ()) = tokio::try_join!(
+        let (_, _, _, last, _, keyed, _, ()) = tokio::try_join!(
             biased;
             run(transaction, &of_companies, vec![&companies.0, &companies.1]),
             run(transaction, &of_events, self.events.columns()),
@@ -277,6 +297,7 @@ impl<'a> Rows<'a> {
             transaction.query(&of_counts, &lanes),
             run(transaction, &of_deliveries, self.deliveries.columns()),
             self.insert_keyed(transaction, &of_keyed),
+            run_if(!self.wakes.is_empty(), transaction, &of_wakes, wakes.columns()),
             commit_if(self.newest.is_empty(), transaction),
         )?;
         let freed = self.newest.supersede(transaction).await?;

@@ -9,7 +9,13 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (1, include_str!("../../../../../migrations/postgres/0001_init.sql")),
     (2, include_str!("../../../../../migrations/postgres/0002_flow.sql")),
     (3, include_str!("../../../../../migrations/postgres/0003_guard.sql")),
+    (5, include_str!("../../../../../migrations/postgres/0005_nodes.sql")),
 ];
+
+/// The first step after which several processes may have the store open.
+const SHARED: i32 = 5;
+/// What a process of a version before that holds as long as it runs.
+const ALONE: &str = "select pg_try_advisory_xact_lock(hashtextextended($1, 20240705))";
 
 const LOCK: &str = "select pg_advisory_xact_lock(hashtextextended($1, 20240706))";
 /// Asked first, because `create schema if not exists` needs a right that its use does not.
@@ -17,7 +23,12 @@ const SCHEMA_IS_THERE: &str = "select exists (select from pg_namespace where nsp
 const CREATE_SCHEMA: &str = "select format('create schema if not exists %I', $1::text)";
 const TABLE: &str = "create table if not exists migrations (number integer primary key)";
 const IS_THERE: &str = "select to_regclass(format('%I.migrations', $1::text)) is not null";
-const NEWEST: &str = "select coalesce(max(number), 0) from migrations";
+/// The last step that was done, and the first one that versions must know to work with the store. A
+/// step that older versions can live with names none; the column itself came with step 5.
+const NEWEST: &str = "
+    select coalesce(max(number), 0) as newest,
+           coalesce(max((to_jsonb(migrations) ->> 'oldest')::int), 0) as oldest
+    from migrations";
 const DONE: &str = "insert into migrations (number) values ($1)";
 
 /// Brings the schema up to date, in one transaction. When it fails, the connection must be dropped.
@@ -30,7 +41,11 @@ pub(super) async fn apply(client: &Client, schema: &str) -> Result<()> {
     }
     client.batch_execute(TABLE).await?;
     let newest = newest(client).await?;
-    refuse_newer(newest)?;
+    if (1..SHARED).contains(&newest) && !client.query_one(ALONE, &[&schema]).await?.try_get(0)? {
+        return Err(StoreError::Taken(format!(
+            "a process of an older version uses this database (schema {schema}): stop it first"
+        )));
+    }
     for (number, sql) in MIGRATIONS.iter().filter(|(number, _)| *number > newest) {
         client.batch_execute(sql).await?;
         client.execute(DONE, &[number]).await?;
@@ -44,7 +59,6 @@ pub(super) async fn verify(client: &Client, schema: &str) -> Result<()> {
         return Err(StoreError::Broken(format!("there is none in the schema {schema}")));
     }
     let newest = newest(client).await?;
-    refuse_newer(newest)?;
     if newest < known() {
         return Err(StoreError::Broken(format!(
             "it is of an older version (migration {newest} of {}): start the server once",
@@ -54,13 +68,12 @@ pub(super) async fn verify(client: &Client, schema: &str) -> Result<()> {
     Ok(())
 }
 
+/// The last step that was done, if this version can work with what it made.
 async fn newest(client: &Client) -> Result<i32> {
-    Ok(client.query_one(NEWEST, &[]).await?.try_get(0)?)
-}
-
-fn refuse_newer(newest: i32) -> Result<()> {
-    if newest <= known() {
-        return Ok(());
+    let row = client.query_one(NEWEST, &[]).await?;
+    let (newest, oldest): (i32, i32) = (row.try_get("newest")?, row.try_get("oldest")?);
+    if oldest <= known() {
+        return Ok(newest);
     }
     Err(StoreError::Broken(format!(
         "it was made by a newer version (migration {newest}; this version knows {}): use that \

@@ -1,9 +1,10 @@
 //! The store for when one machine is outgrown.
 //!
 //! Emits and results are gathered into batches, each one transaction ([`batch`]); everything else
-//! is a statement or two of its own. One process owns the store ([`owner`]).
+//! is a statement or two of its own. Several processes may share the store ([`nodes`]).
 
 mod accept;
+mod alone;
 mod api_keys;
 mod audit;
 mod batch;
@@ -16,7 +17,7 @@ mod follow;
 mod history;
 mod insert;
 mod migrate;
-mod owner;
+mod nodes;
 mod queue;
 mod record;
 mod repeats;
@@ -40,7 +41,7 @@ use crate::store::postgres::accept::Call;
 use crate::store::postgres::batch::Line;
 use crate::store::postgres::connect::Address;
 pub(super) use crate::store::postgres::connect::hosts;
-use crate::store::postgres::owner::Owner;
+use crate::store::postgres::nodes::{Bell, Membership};
 use crate::store::{Result, StoreError};
 
 /// A store in a PostgreSQL database, in a schema of its own.
@@ -55,26 +56,27 @@ pub struct Postgres {
 /// The way to the database, for the store and its batch workers.
 struct Database {
     pool: Pool,
-    /// `None` for those who only read.
-    owner: Option<Owner>,
+    /// Opened for those who only read.
+    read_only: bool,
+    membership: Membership,
+    bell: Bell,
     metrics: Metrics,
 }
 
 impl Postgres {
-    /// Connects to `url` and makes the process the store's owner, creating what is missing. The
-    /// schema is the first one of the URL's `search_path` (`?options=-csearch_path%3Dshop`), or
-    /// `fanfare`.
+    /// Connects to `url`, creating what is missing. The schema is the first one of the URL's
+    /// `search_path` (`?options=-csearch_path%3Dshop`), or `fanfare`. Other processes may have it open
+    /// too; each claims and records in the shards that it [takes](crate::store::Nodes::renew).
     ///
     /// # Errors
-    /// [`StoreError::Taken`] while another process owns the store; [`StoreError::Away`] while the
-    /// database cannot be reached.
+    /// [`StoreError::Taken`] while a process of an older version, which shares with nobody, has the
+    /// store; [`StoreError::Away`] while the database cannot be reached.
     pub async fn open(url: &str, metrics: Metrics) -> Result<Self> {
         let address = Address::parse(url)?;
-        let pool = address.pool()?;
-        let owner = Owner::take(address).await?;
-        owner.prepare().await?;
-        let database = Arc::new(Database { pool, owner: Some(owner), metrics });
+        migrate::apply(&*address.connect().await?, address.schema()).await?;
+        let database = Arc::new(Database::at(&address, metrics)?);
         let (closing, workers) = (CancellationToken::new(), TaskTracker::new());
+        Bell::start(&database, address, &closing, &workers);
         Ok(Postgres {
             emits: Line::start(&database, &closing, &workers),
             records: Line::start(&database, &closing, &workers),
@@ -84,16 +86,16 @@ impl Postgres {
         })
     }
 
-    /// Connects to `url` for reading alone, also while another process owns the store.
+    /// Connects to `url` for reading alone.
     ///
     /// # Errors
     /// [`StoreError::Broken`] when there is no store there, or one of another version.
     pub async fn open_read_only(url: &str) -> Result<Self> {
         let address = Address::parse(url)?.read_only();
         migrate::verify(&*address.connect().await?, address.schema()).await?;
-        let pool = address.pool()?;
+        let database = Database { read_only: true, ..Database::at(&address, Metrics::default())? };
         Ok(Postgres {
-            database: Arc::new(Database { pool, owner: None, metrics: Metrics::default() }),
+            database: Arc::new(database),
             emits: Line::closed(),
             records: Line::closed(),
             closing: CancellationToken::new(),
@@ -103,16 +105,26 @@ impl Postgres {
 }
 
 impl Database {
+    fn at(address: &Address, metrics: Metrics) -> Result<Self> {
+        Ok(Database {
+            pool: address.pool()?,
+            read_only: false,
+            membership: Membership::default(),
+            bell: Bell::new(address.schema()),
+            metrics,
+        })
+    }
+
     /// A connection to read with.
     async fn reader(&self) -> Result<Object> {
         self.pool.get().await.map_err(|error| error::of_pool(&error))
     }
 
-    /// A connection to write with, if the store is still this process's own.
+    /// A connection to write with.
     async fn writer(&self) -> Result<Object> {
-        let owner = self.owner.as_ref();
-        let owner = owner.ok_or_else(|| StoreError::Away("it was opened for reading".into()))?;
-        owner.hold().await?;
+        if self.read_only {
+            return Err(StoreError::Away("it was opened for reading".into()));
+        }
         self.reader().await
     }
 }

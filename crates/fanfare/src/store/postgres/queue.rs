@@ -16,6 +16,7 @@ use crate::model::{
 use crate::store::postgres::Postgres;
 use crate::store::postgres::accept::Call;
 use crate::store::postgres::ending::Doomed;
+use crate::store::postgres::nodes::MEMBER;
 use crate::store::postgres::rows::{
     self, delivery_columns, endpoint_columns, event_columns, get, unsigned,
 };
@@ -23,9 +24,6 @@ use crate::store::postgres::transaction::Transaction;
 use crate::store::{
     Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, Unsent, Wanted,
 };
-
-const RECOVER: &str =
-    "update deliveries set claimed = false, due_at = $1 where state = 0 and claimed";
 
 /// As in `record`, the state is not asked for.
 const RELEASE: &str = "
@@ -35,15 +33,17 @@ const RELEASE: &str = "
     where d.company_id = c.company_id and d.id = c.id and d.fence = c.fence
       and d.claimed";
 
-/// Each lane gives its longest due; rivals are sent to rows of their own by `skip locked`. For a
-/// probe, a lane that has nothing due gives what waits for a retry, the next one due: what was never
+/// Each lane gives its longest due, if this node has its shard: the one who takes that away sees what
+/// is claimed here, or nothing is ([`MEMBER`]). For a probe, a lane that has nothing due gives what waits for a retry, the next one due: what was never
 /// tried has its own time, and what is parked waits for another one.
 const CLAIM: &str = concat!(
     "with lane as materialized (
         select w.n, w.room, w.probe, ",
     endpoint_columns!(),
-    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $7::bool[])
-             as w (n, company_id, endpoint_id, room, probe)
+    "   from unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[], $7::bool[], $10::bigint[])
+             as w (n, company_id, endpoint_id, room, probe, epoch)
+        join shards s on s.shard = get_byte(uuid_send(w.endpoint_id), 15) & 63
+             and s.node = $9 and s.epoch = w.epoch
         join endpoints e on e.company_id = w.company_id and e.id = w.endpoint_id
         where e.disabled_at is null and e.deleted_at is null),
     due as materialized (
@@ -115,18 +115,11 @@ const LANES: &str = "
         where e.company_id = l.company_id and e.id = l.endpoint_id
           and e.disabled_at is null and e.deleted_at is null) e on true
     where l.due_at < 4503599627370496
+      and get_byte(uuid_send(l.endpoint_id), 15) & 63 = any($4::int[])
     limit $3";
 
 #[async_trait]
 impl Queue for Postgres {
-    /// A claim is known by its mark, so the lease need not be.
-    async fn recover(&self, now: Timestamp, _lease: Duration) -> Result<()> {
-        let client = self.database.writer().await?;
-        let statement = client.prepare_cached(RECOVER).await?;
-        client.execute(&statement, &[&now.0]).await?;
-        Ok(())
-    }
-
     async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
         self.emits.submit(Call::new(emits, admission)).await
     }
@@ -146,15 +139,23 @@ impl Queue for Postgres {
         let rooms: Vec<i64> = wanted.iter().map(|lane| i64::from(lane.limit)).collect();
         let probes: Vec<bool> = wanted.iter().map(|lane| lane.probe).collect();
         let until = now.plus(lease);
-        let of_claim: [&(dyn ToSql + Sync); 8] =
-            [&numbers, &companies, &endpoints, &rooms, &now.0, &until.0, &probes, &PARKED_MS];
+        let seat = self.database.membership.seat();
+        let node = seat.node();
+        let epochs: Vec<i64> = endpoints.iter().map(|endpoint| seat.epoch(*endpoint)).collect();
+        let of_claim: [&(dyn ToSql + Sync); 10] = [
+            &numbers, &companies, &endpoints, &rooms, &now.0, &until.0, &probes, &PARKED_MS, &node,
+            &epochs,
+        ];
         let of_lanes = &of_claim[..3];
         let client = Transaction::on(self.database.writer().await?);
         let claim = client.prepare_cached(CLAIM).await?;
         let next_due = client.prepare_cached(NEXT_DUE).await?;
-        let ((), claims, next_due, ()) = tokio::try_join!(
+        let member = client.prepare_cached(MEMBER).await?;
+        let of_member: [&(dyn ToSql + Sync); 1] = [&node];
+        let ((), _, claims, next_due, ()) = tokio::try_join!(
             biased;
             client.batch_execute("begin"),
+            client.query(&member, &of_member),
             client.query(&claim, &of_claim),
             client.query(&next_due, of_lanes),
             client.batch_execute("commit"),
@@ -215,7 +216,10 @@ impl Queue for Postgres {
             after.map_or_else(Default::default, |key| (key.company.uuid(), key.endpoint.uuid()));
         let client = self.database.reader().await?;
         let statement = client.prepare_cached(LANES).await?;
-        let rows = client.query(&statement, &[&company, &endpoint, &i64::from(limit)]).await?;
+        let held = self.database.membership.seat().held;
+        let shards: Vec<i32> = held.iter().map(i32::from).collect();
+        let limit = i64::from(limit);
+        let rows = client.query(&statement, &[&company, &endpoint, &limit, &shards]).await?;
         rows.iter().map(read_lane).collect()
     }
 }

@@ -10,6 +10,7 @@ use crate::metrics::Stopwatch;
 use crate::model::{Disabled, LaneKey, Outcome, Record, Verdict};
 use crate::store::postgres::batch::Job;
 use crate::store::postgres::ending::{LET_NEXT_GO, woken};
+use crate::store::postgres::nodes::Seat;
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
 use crate::store::postgres::supersede::GIVE_WAY;
@@ -18,8 +19,8 @@ use crate::store::postgres::{Database, follow};
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::{Recorded, Result};
 
-/// A verdict counts if its claim still holds: nobody claimed again, nobody recorded under it, and
-/// the state is not final. The attempt goes into the history either way. Rows are taken in the order
+/// A verdict counts if its claim still holds: nobody claimed again, nobody recorded under it, the
+/// state is not final, and the node still has the shard. The attempt goes into the history either way. Rows are taken in the order
 /// of their keys, here as everywhere, so that nobody waits in a ring. Only what waits is claimed (a
 /// check of the table), so the state need not be asked for; asked for, it would tempt the planner
 /// to look for ids in the index of lanes.
@@ -30,10 +31,10 @@ const RECORD: &str = "
             $7::text[], $8::bigint[], $9::int[], $10::bigint[], $11::bigint[],
             $12::text[], $13::text[], $14::int[], $15::text[], $16::bytea[], $17::text[],
             $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[],
-            $23::bool[])
+            $23::bool[], $24::bigint[])
         as r (n, company_id, delivery_id, fence, state, due_at, reason, at, number, started_at,
               duration_us, url, headers, status, answer_headers, body, flaw,
-              queue_us, dns_us, connect_us, tls_us, first_byte_us, probe)
+              queue_us, dns_us, connect_us, tls_us, first_byte_us, probe, epoch)
         order by company_id, delivery_id),
     held as (
         update deliveries d
@@ -42,6 +43,9 @@ const RECORD: &str = "
         from results r
         where d.company_id = r.company_id and d.id = r.delivery_id and d.fence = r.fence
           and d.claimed
+          and exists (select from shards s
+                      where s.shard = get_byte(uuid_send(d.endpoint_id), 15) & 63
+                        and s.node = $25 and s.epoch = r.epoch)
         returning r.n, d.company_id, d.endpoint_id, d.state),
     history as (
         insert into attempts (company_id, delivery_id, fence, counted, number, started_at,
@@ -81,11 +85,11 @@ impl Job for Record {
     async fn together(database: &Database, records: &[Self]) -> Result<Vec<Recorded>> {
         let client = database.writer().await?;
         let clock = Stopwatch::start();
-        let keyed = Keyed::of(records);
+        let (keyed, seat) = (Keyed::of(records), database.membership.seat());
         let recorded = if !keyed.is_empty() || records.iter().any(follow::follows) {
-            follow::apply(Transaction::on(client), records, &keyed).await?
+            follow::apply(Transaction::on(client), (records, seat), &keyed).await?
         } else {
-            apply(&client, records).await?
+            apply(&client, records, seat).await?
         };
         database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
         Ok(recorded)
@@ -93,11 +97,19 @@ impl Job for Record {
 }
 
 /// Adds every attempt and applies every verdict that counts.
-pub(super) async fn apply(client: &Object, records: &[Record]) -> Result<Vec<Recorded>> {
+pub(super) async fn apply(
+    client: &Object,
+    records: &[Record],
+    seat: Seat,
+) -> Result<Vec<Recorded>> {
     let statement = client.prepare_cached(RECORD).await?;
     let (verdicts, attempts) = (Verdicts::of(records)?, Attempts::of(records)?);
+    let epochs: Vec<i64> =
+        records.iter().map(|record| seat.epoch(record.claim.endpoint.id.uuid())).collect();
+    let node = seat.node();
+    let tenure: [&(dyn ToSql + Sync); 2] = [&epochs, &node];
     let columns: Vec<&(dyn ToSql + Sync)> =
-        verdicts.columns().into_iter().chain(attempts.columns()).collect();
+        verdicts.columns().into_iter().chain(attempts.columns()).chain(tenure).collect();
     let rows = client.query(&statement, &columns).await?;
     let mut recorded = vec![Recorded::default(); records.len()];
     for row in &rows {

@@ -9,10 +9,10 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
+use crate::store::postgres::alone::Alone;
 use crate::store::postgres::connect::{Address, Connection};
 use crate::store::postgres::error::corrupt;
 use crate::store::postgres::migrate;
-use crate::store::postgres::owner::Owner;
 use crate::store::postgres::rows::text;
 use crate::store::transfer::{
     Column, Kind, Role, Row, SLICE_BYTES, SLICE_ROWS, Side, Table, Value,
@@ -37,7 +37,7 @@ const WALK: &str = "set enable_seqscan = off";
 /// A schema that nobody else uses.
 pub(in crate::store) struct Schema {
     connection: Connection,
-    alone: Owner,
+    alone: Alone,
 }
 
 /// The schema's database and name, whichever way the URL is written.
@@ -47,21 +47,16 @@ pub(in crate::store) async fn name(url: &str) -> Result<String> {
     Ok(format!("postgres: schema {} in {database}", address.schema()))
 }
 
-/// Keeps every server away from the store.
-async fn be_alone(url: &str) -> Result<Owner> {
-    Owner::take(Address::parse(url)?).await
-}
-
 impl Schema {
     /// Connects, and keeps everybody else out.
     pub(in crate::store) async fn open(url: &str, role: Role) -> Result<Self> {
         let address = Address::parse(url)?;
-        let alone = be_alone(url).await?;
-        if role == Role::Target {
-            alone.prepare().await?;
-        }
         let connection = address.connect().await?;
-        migrate::verify(&connection, address.schema()).await?;
+        match role {
+            Role::Source => migrate::verify(&connection, address.schema()).await?,
+            Role::Target => migrate::apply(&connection, address.schema()).await?,
+        }
+        let alone = Alone::take(&address, role).await?;
         Ok(Schema { connection, alone })
     }
 }
@@ -90,6 +85,7 @@ impl Side for Schema {
     }
 
     async fn read(&self, table: &'static Table, after: Option<&Row>) -> Result<Vec<Row>> {
+        self.alone.hold().await?;
         let (names, key) = (names(table.columns), order(table.key()));
         let behind = after.map_or(String::new(), |after| {
             let places: Vec<_> = (1..=after.len()).map(|place| format!("${place}")).collect();
@@ -113,6 +109,7 @@ impl Side for Schema {
     }
 
     async fn write(&self, table: &'static Table, rows: Vec<Row>) -> Result<()> {
+        self.alone.hold().await?;
         let types: Vec<Type> = table.columns.iter().map(|column| type_of(column.kind)).collect();
         let copy =
             format!("copy {} ({}) from stdin (format binary)", table.name, names(table.columns));
@@ -126,11 +123,11 @@ impl Side for Schema {
         Ok(())
     }
 
-    async fn is_empty(&self, table: &'static str) -> Result<bool> {
+    async fn is_empty(&self, table: &'static str, only: &'static str) -> Result<bool> {
         if !self.connection.query_one(IS_THERE, &[&table]).await?.try_get::<_, bool>(0)? {
             return Ok(true);
         }
-        let some = format!("select from {table} limit 1");
+        let some = format!("select from {table} where {only} limit 1");
         Ok(self.connection.query_opt(&some, &[]).await?.is_none())
     }
 

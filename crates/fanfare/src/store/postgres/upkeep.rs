@@ -9,7 +9,7 @@ use crate::model::{CompanyId, EndpointId, LaneKey, Purpose, Sealed, Timestamp, e
 use crate::store::postgres::ending::Doomed;
 use crate::store::postgres::rows::{get, unsigned};
 use crate::store::postgres::transaction::Transaction;
-use crate::store::postgres::{Postgres, check, retention};
+use crate::store::postgres::{Postgres, check, nodes, retention};
 use crate::store::rows::SEALED;
 use crate::store::{Ended, Place, Resealed, Result, Swept, Upkeep};
 
@@ -170,10 +170,10 @@ impl Upkeep for Postgres {
         self.closing.cancel();
         self.workers.close();
         self.workers.wait().await;
-        self.database.pool.close();
-        if let Some(owner) = &self.database.owner {
-            owner.release().await;
+        if let Err(error) = nodes::leave(&self.database).await {
+            tracing::warn!(%error, "the other nodes could not be told; this node's lease will run out");
         }
+        self.database.pool.close();
     }
 }
 

@@ -13,6 +13,7 @@ mod ending;
 mod endpoints;
 mod history;
 mod lock;
+mod nodes;
 mod queue;
 mod record;
 mod repeats;
@@ -26,6 +27,7 @@ mod writer;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
@@ -53,6 +55,8 @@ pub struct Sqlite {
     writer: Option<Arc<Writer>>,
     readers: Arc<Readers>,
     lost: watch::Receiver<Option<String>>,
+    /// Whether what an earlier process had claimed is void.
+    joined: AtomicBool,
 }
 
 struct Readers {
@@ -100,7 +104,7 @@ impl Sqlite {
     ) -> Sqlite {
         let permits = Semaphore::new(READERS);
         let readers = Readers { path: path.to_owned(), idle: Mutex::default(), permits };
-        Sqlite { writer, readers: Arc::new(readers), lost }
+        Sqlite { writer, readers: Arc::new(readers), lost, joined: AtomicBool::new(false) }
     }
 
     /// Runs `work` in the writer's next transaction. It may run twice: the first time is undone

@@ -68,28 +68,8 @@ const NEXT_LANE: &str = "
     where state = 0 and (company_id, endpoint_id) > (?1, ?2)
     order by company_id, endpoint_id, due_at limit 1";
 
-// Only leases that have not run out: whatever is due already needs no voiding.
-const VOID: &str = "
-    update deliveries indexed by deliveries_due set due_at = ?3, claimed = 0
-    where state = 0 and company_id = ?1 and endpoint_id = ?2 and due_at > ?3 and due_at <= ?4
-        and claimed = 1";
-
 #[async_trait]
 impl Queue for Sqlite {
-    async fn recover(&self, now: Timestamp, lease: Duration) -> Result<()> {
-        self.write(move |tx| {
-            let mut after = None;
-            while let Some(lane) = next_lane(tx, after)? {
-                let (company, endpoint) = (lane.key.company.uuid(), lane.key.endpoint.uuid());
-                let mut void = tx.prepare_cached(VOID)?;
-                void.execute(params![company, endpoint, now.0, now.plus(lease).0])?;
-                after = Some(lane.key);
-            }
-            Ok(())
-        })
-        .await
-    }
-
     async fn accept(&self, emits: Vec<Emit>, admission: &Admission) -> Result<Vec<Accepted>> {
         let admission = admission.clone();
         if emits.len() > FEW {

@@ -144,12 +144,13 @@ impl Side for File {
         .await
     }
 
-    async fn is_empty(&self, table: &'static str) -> Result<bool> {
+    async fn is_empty(&self, table: &'static str, only: &'static str) -> Result<bool> {
         self.run(move |db| {
             if db.query_row(IS_THERE, [table], |_| Ok(())).optional()?.is_none() {
                 return Ok(true);
             }
-            let found = db.query_row(&format!("select 1 from {table} limit 1"), [], |_| Ok(()));
+            let some = format!("select 1 from {table} where {only} limit 1");
+            let found = db.query_row(&some, [], |_| Ok(()));
             Ok(found.optional()?.is_none())
         })
         .await

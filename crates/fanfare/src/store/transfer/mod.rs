@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use tokio::try_join;
 
 use crate::store::{Result, Store, StoreError, sqlite, unknown_url};
-pub(in crate::store) use tables::{Column, Embedded, Kind, Table};
-use tables::{DRAINED, TABLES};
+use tables::DRAINED;
+pub(in crate::store) use tables::{Column, Embedded, Kind, TABLES, Table};
 use value::Sum;
 pub(in crate::store) use value::{Row, Value};
 
@@ -91,6 +91,8 @@ pub async fn transfer(
     let pair = Pair { source: source.as_ref(), target: target.as_ref() };
     pair.copy(tell).await?;
     let proven = pair.compare(tell).await?;
+    // Who emits inside transactions of their own may have gone on.
+    refuse_undrained(source.as_ref()).await?;
     target.keep(MARK, None).await.map_err(of(TARGET))?;
     source.close().await;
     target.close().await;
@@ -124,8 +126,8 @@ pub(in crate::store) trait Side: Send + Sync {
     /// Adds rows, all of them or none.
     async fn write(&self, table: &'static Table, rows: Vec<Row>) -> Result<()>;
 
-    /// Is there nothing in this table, or no such table?
-    async fn is_empty(&self, table: &'static str) -> Result<bool>;
+    /// Is there nothing in this table of which `only` is so, or no such table?
+    async fn is_empty(&self, table: &'static str, only: &'static str) -> Result<bool>;
 
     /// What is kept under a name.
     async fn kept(&self, name: &str) -> Result<Option<Vec<u8>>>;
@@ -196,11 +198,16 @@ async fn refuse_unready(source: &dyn Side) -> Result<()> {
              finish that one first"
         )));
     }
-    for table in DRAINED {
-        if !source.is_empty(table).await.map_err(of(SOURCE))? {
+    refuse_undrained(source).await
+}
+
+/// Refuses a source with something that the engine has still to work off.
+async fn refuse_undrained(source: &dyn Side) -> Result<()> {
+    for (table, only) in DRAINED {
+        if !source.is_empty(table, only).await.map_err(of(SOURCE))? {
             return Err(StoreError::Taken(format!(
-                "{SOURCE} has events in its table `{table}` that were not accepted yet: start the \
-                 server on it once, so that it accepts them, and stop it again"
+                "{SOURCE} has something in its table `{table}` that was not worked off yet: start \
+                 the server on it until it was, stop it again, and let nobody emit meanwhile"
             )));
         }
     }
@@ -220,8 +227,8 @@ async fn mark(target: &dyn Side, source_name: &str) -> Result<()> {
              one, or remove the target (its file, or its schema)"
         )));
     }
-    for table in TABLES.iter().map(|table| table.name).chain(DRAINED.iter().copied()) {
-        if !target.is_empty(table).await.map_err(of(TARGET))? {
+    for Table { name: table, only, .. } in TABLES {
+        if !target.is_empty(table, only).await.map_err(of(TARGET))? {
             return Err(StoreError::Taken(format!(
                 "{TARGET} is not empty, there is something in its table `{table}`: move into a new \
                  file or a new schema, or remove this one if nobody needs it"

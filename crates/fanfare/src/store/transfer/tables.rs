@@ -103,11 +103,13 @@ const COUNTED: Column = Column {
 #[cfg(test)]
 pub(super) const LEFT_OUT: &[&str] = &["migrations", "nodes", "shards", "wakes"];
 
-/// Tables from which the engine takes what others put there. They must be empty.
-pub(super) const DRAINED: &[&str] = &["outbox"];
+/// Tables that the engine works off: what is to be accepted or tidied. There must be nothing in them
+/// of which this is so.
+pub(super) const DRAINED: &[(&str, &str)] =
+    &[("outbox", "refused is null"), ("dropped_counts", "true"), ("dropped_deliveries", "true")];
 
 /// Everything else.
-pub(super) const TABLES: &[Table] = &[
+pub(in crate::store) const TABLES: &[Table] = &[
     table("companies", 1, COMPANIES),
     table("endpoints", 2, ENDPOINTS),
     table("events", 2, EVENTS),
