@@ -184,6 +184,7 @@ fn of(side: &'static str) -> impl Fn(StoreError) -> StoreError {
         StoreError::Full(reason) => StoreError::Full(said(reason)),
         StoreError::Away(reason) => StoreError::Away(said(reason)),
         StoreError::Taken(reason) => StoreError::Taken(said(reason)),
+        StoreError::Raced(reason) => StoreError::Raced(said(reason)),
         StoreError::Broken(reason) => StoreError::Broken(said(reason)),
         StoreError::Untrusted(reason) => StoreError::Untrusted(said(reason)),
     }
