@@ -242,7 +242,6 @@ async fn everything(place: &Place) -> Vec<String> {
         sealed.iter().map(|(lane, what, sealed)| format!("{lane:?} {what} {:?}", sealed.0)),
     );
     told.push(format!("{:?}", store.all_endpoints(None, 10_000).await.unwrap()));
-    told.push(format!("{:?}", store.lanes(None, 10_000).await.unwrap()));
     told.push(format!("{:?}", store.unfinished_replays(None, 10_000).await.unwrap()));
     for name in ["key", "another"] {
         told.push(format!("{:?}", store.kept(name).await.unwrap()));
