@@ -6,6 +6,7 @@ mod demo;
 mod emit;
 mod explain;
 mod listen;
+mod move_store;
 mod nodes;
 mod openapi;
 mod outbox_sql;
@@ -24,7 +25,7 @@ use crate::settings::markdown;
 type Entry = (fn() -> Command, fn(&ArgMatches) -> Result);
 
 /// Every command.
-const COMMANDS: [Entry; 13] = [
+const COMMANDS: [Entry; 14] = [
     (serve::command, serve::run),
     (demo::command, demo::run),
     (token::command, token::run),
@@ -36,6 +37,7 @@ const COMMANDS: [Entry; 13] = [
     (nodes::command, nodes::run),
     (rotate_key::command, rotate_key::run),
     (outbox_sql::command, outbox_sql::run),
+    (move_store::command, move_store::run),
     (openapi::command, openapi::run),
     (settings_table, |_| out::answer(markdown().trim_end())),
 ];

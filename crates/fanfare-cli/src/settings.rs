@@ -25,7 +25,7 @@ use crate::keys::JwtSecret;
 use source::{Given, Values};
 
 pub(crate) use table::{flags, markdown};
-pub(crate) use value::{DatabaseUrl, LogFormat, duration};
+pub(crate) use value::{DatabaseUrl, LogFormat, database_url, duration};
 
 /// The name of the setting that says where settings are; it is no setting itself.
 const CONFIG: &str = "config";
@@ -89,7 +89,7 @@ impl Settings {
 
     fn read(values: &Values) -> Result<Settings> {
         let data_dir = values.required("data_dir", text)?;
-        let database_url = values.optional("database_url", value::database_url)?;
+        let database_url = values.optional("database_url", database_url)?;
         let request_timeout = values.required("request_timeout", value::some_duration)?;
         let grace = values.optional("grace", duration)?;
         let retention = values.required("retention", value::some_duration)?;

@@ -18,6 +18,7 @@ mod replays;
 mod rows;
 pub mod sqlite;
 mod told;
+pub mod transfer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -340,8 +341,17 @@ impl StoreError {
 /// Opens the store that `url` names, `sqlite:PATH` or `postgres://…`, making it when it is new.
 ///
 /// # Errors
-/// [`StoreError::Taken`] when another process has it.
+/// [`StoreError::Taken`] when another process has it, or a [move](transfer) into it is unfinished.
 pub async fn open(url: &str, metrics: Metrics) -> Result<Arc<dyn Store>> {
+    let store = open_whatever(url, metrics).await?;
+    if let Err(unfinished) = transfer::refuse_unfinished(store.as_ref()).await {
+        store.close().await;
+        return Err(unfinished);
+    }
+    Ok(store)
+}
+
+async fn open_whatever(url: &str, metrics: Metrics) -> Result<Arc<dyn Store>> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         return Ok(Arc::new(sqlite::Sqlite::open(Path::new(path), metrics).await?));
     }
@@ -365,6 +375,12 @@ pub fn hosts(url: &str) -> Vec<(String, u16)> {
 
 /// Opens a store to look at it, also while another process serves it.
 pub async fn open_read_only(url: &str) -> Result<Arc<dyn Store>> {
+    let store = read_only_whatever(url).await?;
+    transfer::refuse_unfinished(store.as_ref()).await?;
+    Ok(store)
+}
+
+async fn read_only_whatever(url: &str) -> Result<Arc<dyn Store>> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         return Ok(Arc::new(sqlite::Sqlite::open_read_only(Path::new(path)).await?));
     }

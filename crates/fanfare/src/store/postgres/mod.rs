@@ -4,6 +4,7 @@
 //! is a statement or two of its own. Several processes may share the store ([`nodes`]).
 
 mod accept;
+mod alone;
 mod api_keys;
 mod audit;
 mod batch;
@@ -30,6 +31,7 @@ mod rows;
 mod supersede;
 mod tls;
 mod transaction;
+pub(in crate::store) mod transfer;
 mod upkeep;
 mod url;
 

@@ -23,7 +23,8 @@ use crate::store::postgres::rows::{
 };
 use crate::store::postgres::transaction::Transaction;
 use crate::store::{
-    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, StoreError, Unsent, Wanted,
+    Accepted, Admission, Claimed, Emit, Ended, Lane, Queue, Recorded, Result, StoreError, Unsent,
+    Wanted,
 };
 
 // Of the deliveries that wait there are often none, and a plan may be from then: to read them all

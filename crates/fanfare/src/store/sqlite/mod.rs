@@ -21,6 +21,7 @@ mod repeats;
 mod replays;
 mod retention;
 mod rows;
+pub(in crate::store) mod transfer;
 mod upkeep;
 mod writer;
 
