@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fanfare::sign::Secret;
 use fanfare_testkit::client::Client;
+use fanfare_testkit::full;
 use fanfare_testkit::postgres::url_of_new_schema;
 use fanfare_testkit::process::{Fanfare, Server};
 use fanfare_testkit::producers::{Outcome, Producers, Shop};
@@ -18,6 +19,8 @@ use serde_json::Value;
 
 /// How often the server is killed.
 const KILLS: u64 = 20;
+/// How often on PostgreSQL in the short form: after each, a lease has to run out.
+const KILLS_SHORT: u64 = 5;
 /// How many clients emit at once.
 const PRODUCERS: usize = 8;
 /// How soon after its start a server delivers again (contract, section 7).
@@ -26,27 +29,28 @@ const DELIVERING_AGAIN: Duration = Duration::from_secs(5);
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_under_load_lose_nothing_on_the_embedded_store() {
     let dir = tempfile::tempdir().unwrap();
-    survive(Fanfare::new(env!("CARGO_BIN_EXE_fanfare"), dir.path())).await;
+    survive(Fanfare::new(env!("CARGO_BIN_EXE_fanfare"), dir.path()), KILLS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_kills_under_load_lose_nothing_on_postgresql() {
+async fn kills_under_load_lose_nothing_on_postgresql() {
     let dir = tempfile::tempdir().unwrap();
     let fanfare = Fanfare::new(env!("CARGO_BIN_EXE_fanfare"), dir.path());
     let fanfare = fanfare.env("FANFARE_DATABASE_URL", &url_of_new_schema());
     // What a killed process had is taken over once its lease has run out.
-    survive(fanfare.env("FANFARE_NODE_LEASE", "1s")).await;
+    let kills = if full() { KILLS } else { KILLS_SHORT };
+    survive(fanfare.env("FANFARE_NODE_LEASE", "1s"), kills).await;
 }
 
 /// Kills the server again and again under load, each time at another moment, and then accounts for
 /// every event.
-async fn survive(fanfare: Fanfare) {
+async fn survive(fanfare: Fanfare, kills: u64) {
     let receiver = Receiver::start().await;
     let mut server = fanfare.serve(&receiver.allowed()).await;
     let shop = fanfare.shop().await;
     let secret = register(&server, &shop, &receiver).await;
     let bench = Bench { fanfare, receiver, producers: Producers::start(PRODUCERS, &shop) };
-    for round in 0..KILLS {
+    for round in 0..kills {
         server = bench.kill_and_start_again(server, round).await;
         check(&bench.fanfare).await;
     }

@@ -150,6 +150,9 @@ async fn guarded(world: &Arc<World>, claim: &Claim, request: Request) -> Option<
 }
 
 async fn transmit(world: &Arc<World>, request: Request) -> Option<Sent> {
+    if !world.tenure.is_valid() {
+        return None; // The process was stopped meanwhile: another node has it by now.
+    }
     let _counted = Counted::on(&world.metrics.in_flight);
     tokio::select! {
         sent = world.transport.send(request) => Some(sent),
