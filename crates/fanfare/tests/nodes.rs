@@ -7,13 +7,18 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare::engine::{NewEndpoint, NewEvent};
+use fanfare::clock::{Clock, FollowingClock, SystemClock};
+use fanfare::engine::{NewEndpoint, NewEvent, Parts, Rules};
+use fanfare::metrics::Metrics;
 use fanfare::model::{
     DeliveryState, Endpoint, EndpointChange, Flow, Ordering, Selection, Shards, Timestamp,
 };
+use fanfare::seal::Seal;
+use fanfare::send::{GuardPolicy, HttpTransport};
 use fanfare::store::{self, Node};
 use fanfare::{CompanyId, Engine, Options};
 use fanfare_testkit::postgres::url_of_new_schema;
@@ -274,4 +279,28 @@ async fn a_node_is_no_receiver_of_its_peers() {
     fleet.until_shared(&[("one", &one, 64)]).await;
     assert!(one.parse_url("url", &fleet.receiver.url()).is_ok());
     fleet.end([one]).await;
+}
+
+/// An hour behind, it would send an hour late what another node has accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nodes_clock_follows_the_databases() {
+    let clock = Arc::new(FollowingClock::default());
+    clock.correct(-3_600_000);
+    let guard = GuardPolicy::default();
+    let engine = Engine::new(Parts {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        transport: Arc::new(HttpTransport::new(guard.clone(), Duration::from_secs(1))),
+        store: store::open(&url_of_new_schema(), Metrics::default()).await.unwrap(),
+        outboxes: Vec::new(),
+        seal: Seal::new(&[7; 32]),
+        key_file: None,
+        guard,
+        metrics: Metrics::default(),
+        node: "late".to_owned(),
+        rules: Rules::default(),
+    });
+    engine.start().await.unwrap();
+    let off = clock.now().0.abs_diff(SystemClock.now().0);
+    assert!(off < 60_000, "{off} ms");
+    engine.stop(pending()).await;
 }
