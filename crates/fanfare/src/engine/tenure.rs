@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::really;
-use crate::engine::{World, dispatch};
+use crate::engine::{World, dispatch, trouble};
 use crate::metrics::Stopwatch;
 use crate::model::{SHARDS, Shards, Timestamp};
 use crate::store::{self, Card, Ring, Tenure};
@@ -162,7 +162,7 @@ pub(super) async fn keep(world: Arc<World>, lease: Duration) {
         }
         if let Err(error) = renew(&world).await {
             tenure.missed.store(true, Ordering::Release);
-            tracing::warn!(%error, "this node cannot renew its lease for now");
+            trouble::log(&error, "this node cannot renew its lease for now");
             // Whoever rings meanwhile must not make it ask again and again.
             really(lease / RENEWALS / RENEWALS).await;
         }

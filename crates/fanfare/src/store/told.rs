@@ -26,7 +26,9 @@ impl Told {
 
     /// Logs why something could not be done, if that passes and a line may be written.
     pub(super) fn tell(&self, error: &StoreError) {
-        if error.passes() && self.may() {
+        // Who raced tries again at once.
+        let raced = matches!(error, StoreError::Raced(_));
+        if error.passes() && !raced && self.may() {
             tracing::warn!(%error, "the store refuses what it is asked for");
         }
     }

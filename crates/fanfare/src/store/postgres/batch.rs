@@ -121,7 +121,7 @@ async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) if jobs.len() == 1 => vec![Err(error)],
         // Nobody is the culprit, and nobody shall wait for the same refusal once for each.
-        Err(error) if error.passes() => jobs.iter().map(|_| Err(error.clone())).collect(),
+        Err(error) if is_everybodys(&error) => jobs.iter().map(|_| Err(error.clone())).collect(),
         // Only the culprit shall fail.
         Err(_) => do_alone(database, &jobs).await,
     };
@@ -129,6 +129,11 @@ async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
         // A caller may have gone away; what was to be done is done.
         drop(caller.send(answer));
     }
+}
+
+/// Is it no single job's fault?
+fn is_everybodys(error: &StoreError) -> bool {
+    error.passes() && !matches!(error, StoreError::Raced(_))
 }
 
 async fn do_alone<J: Job>(database: &Database, jobs: &[J]) -> Vec<Result<J::Answer>> {
@@ -140,7 +145,7 @@ async fn do_alone<J: Job>(database: &Database, jobs: &[J]) -> Vec<Result<J::Answ
             None => J::together(database, job).await.and_then(only),
         };
         if let Err(error) = &answer
-            && error.passes()
+            && is_everybodys(error)
         {
             refused = Some(error.clone());
         }
