@@ -300,3 +300,17 @@ async fn one_bad_job_does_not_spoil_the_batch() {
     assert_eq!(stored.len(), 49);
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
 }
+
+/// However often it fails to come back, it is told in the end that what it had is void.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_its_lease_is_told_also_after_a_failed_return() {
+    let store = open().await;
+    let nodes = format!("{}.nodes", store.name);
+    sql(&format!("delete from {nodes}; alter table {nodes} add constraint shut check (false)"))
+        .await;
+    assert!(store.renew(&card(), NOW).await.is_err());
+    sql(&format!("alter table {nodes} drop constraint shut")).await;
+    let back = store.renew(&card(), NOW).await.unwrap();
+    assert!(back.anew && !back.held.is_empty(), "{back:?}");
+    assert!(!store.renew(&card(), NOW).await.unwrap().anew, "it is told once");
+}

@@ -247,7 +247,7 @@ impl Engine {
     /// Takes up what an earlier process left behind, and delivers from here on, in the background.
     pub async fn start(&self) -> Result<()> {
         let world = &self.world;
-        let tenure = tenure::take_up(world).await?;
+        let tenure = tenure::renew(world).await?;
         upkeep::make_room(world).await?;
         world.started.store(true, Ordering::Release);
         if let Some(lease) = tenure.lease {

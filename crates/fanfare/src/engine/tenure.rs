@@ -146,11 +146,6 @@ impl Busy {
     }
 }
 
-/// Takes what there is to take, as an engine starts.
-pub(super) async fn take_up(world: &Arc<World>) -> store::Result<Tenure> {
-    renew(world).await
-}
-
 /// Renews the lease until the engine has come to its end.
 pub(super) async fn keep(world: Arc<World>, lease: Duration) {
     let tenure = &world.tenure;
@@ -182,7 +177,8 @@ pub(super) async fn listen(world: Arc<World>) {
     }
 }
 
-async fn renew(world: &Arc<World>) -> store::Result<Tenure> {
+/// Renews the lease, or joins, takes what there is to take, and hands over what others are due.
+pub(super) async fn renew(world: &Arc<World>) -> store::Result<Tenure> {
     let (asked, before) = (Stopwatch::start(), world.clock.now());
     let tenure = world.store.renew(&world.card(), before).await?;
     let holding = &world.tenure;

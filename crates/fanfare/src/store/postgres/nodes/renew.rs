@@ -108,7 +108,12 @@ pub(super) async fn renew(
             // A former life's claims must not count for this one.
             database.membership.set(Seat::default());
             changing.since_joined = None;
-            join(database, card).await?
+            changing.anew = changing.was_member;
+            let joined = join(database, card).await?;
+            // It is one from here on, whatever fails behind it: its lease would keep others waiting.
+            database.membership.set(Seat { node: Some(joined.0), ..Seat::default() });
+            changing.was_member = true;
+            joined
         }
     };
     let gap = changing.since_renewed.replace(asked).map_or(Duration::ZERO, |last| last.elapsed());
@@ -126,7 +131,7 @@ pub(super) async fn renew(
         held: share.seat.held,
         taken: share.taken,
         owed: share.owed,
-        anew: before.node.is_some() && renewed.is_none(),
+        anew: std::mem::take(&mut changing.anew),
         nodes: share.nodes,
         peers: share.peers,
         store_time: Some(Timestamp(store_time)),
@@ -164,7 +169,7 @@ struct Share {
 
 async fn divide(database: &Database, node: Uuid, may_evict: bool, now: Timestamp) -> Result<Share> {
     // What a dead node had claimed may be much.
-    let client = Transaction::on(database.writer().await?.patient());
+    let client = Transaction::on(database.housekeeper().await?);
     client.batch_execute("begin").await?;
     client.query(MEMBER, &[&node]).await?;
     let evicted = if may_evict { client.execute(EVICT, &[&node]).await? } else { 0 };
