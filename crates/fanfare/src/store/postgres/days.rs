@@ -99,13 +99,13 @@ pub(super) async fn turn(database: &Database, now: Timestamp, before: Timestamp)
     for ahead in 0..=AHEAD {
         let day = Part::of_day(now.plus(DAY * ahead));
         let covered = parts.iter().any(|part| part.first < day.last && day.first < part.last);
-        if !covered && in_time(make(Transaction::on(database.writer().await?), &day).await)? {
+        if !covered && in_time(make(Transaction::on(database.housekeeper().await?), &day).await)? {
             return Ok(true);
         }
     }
     let cutoff = DeliveryId::first_at(before).uuid();
     for part in parts.iter().filter(|part| part.last <= cutoff) {
-        if in_time(drop_part(Transaction::on(database.writer().await?), part).await)? {
+        if in_time(drop_part(Transaction::on(database.housekeeper().await?), part).await)? {
             return Ok(true);
         }
     }
@@ -128,7 +128,7 @@ pub(super) async fn others(database: &Database, table: &str) -> Result<Vec<Strin
 
 /// Tells others what went with a day. Returns whether there was something to tell.
 async fn tell(database: &Database) -> Result<bool> {
-    let client = Transaction::on(database.writer().await?);
+    let client = Transaction::on(database.housekeeper().await?);
     client.batch_execute(BEGIN_EXPIRE).await?;
     let counts = client.prepare_cached(TELL_COUNTS).await?;
     let events = client.prepare_cached(TELL_EVENTS).await?;

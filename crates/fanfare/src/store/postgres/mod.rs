@@ -138,6 +138,12 @@ impl Database {
         self.pool.lend(READ_TIME_MAX).await
     }
 
+    /// A connection for chores, which may take their time: nobody waits for them, and a slow one says
+    /// nothing of whether the database is there.
+    async fn housekeeper(&self) -> Result<Object> {
+        Ok(self.writer().await?.patient())
+    }
+
     /// A connection to write with.
     async fn writer(&self) -> Result<Object> {
         if self.read_only {

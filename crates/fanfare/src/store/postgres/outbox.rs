@@ -26,7 +26,7 @@ const IS_THERE: &str = "
        and to_regprocedure(format('%I.emit(uuid,text,json,text,text,timestamptz,timestamptz)', $1))
            is not null";
 /// So that two nodes do not make it at once.
-const LOCK: &str = "select pg_advisory_xact_lock(hashtextextended($1, 20240707))";
+const LOCK: &str = "select pg_advisory_xact_lock(hashtextextended($1, 20240708))";
 const SCHEMA_IS_THERE: &str = "select exists (select from pg_namespace where nspname = $1)";
 
 /// `$1` rows at most; `$2` bytes of one row's data, `$3` of all of them.

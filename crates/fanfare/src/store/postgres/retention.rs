@@ -142,7 +142,7 @@ pub(super) async fn expire(
     let old = old(&days::others(database, "deliveries_final").await?);
     let found = look(database, &old, &cutoff, (from, limit)).await?;
     let next = place_after(&found, limit)?;
-    let client = Transaction::on(database.writer().await?);
+    let client = Transaction::on(database.housekeeper().await?);
     client.batch_execute(BEGIN_EXPIRE).await?;
     let mut rows = expire_deliveries(&client, &found).await?;
     if next.is_none() {
@@ -201,7 +201,7 @@ pub(super) async fn strip(
     if found.is_empty() {
         return Ok(Swept { rows: 0, next });
     }
-    let client = Transaction::on(database.writer().await?);
+    let client = Transaction::on(database.housekeeper().await?);
     client.batch_execute("begin").await?;
     let (companies, ids) = keys(found.iter(), "id")?;
     let lock = client.prepare_cached(LOCK).await?;
