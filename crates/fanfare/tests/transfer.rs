@@ -20,6 +20,7 @@ use fanfare_testkit::contract::{
     self, LEASE, NOW, accept_all, act, attempt, card, endpoint, event,
 };
 use fanfare_testkit::postgres::url_of_new_schema;
+use fanfare_testkit::wait::{PATIENCE, pause, within};
 use tempfile::TempDir;
 
 /// A place for a store, in a directory that goes with it.
@@ -52,6 +53,21 @@ impl Place {
 
     async fn refusal(&self, to: &Place) -> String {
         transfer(&self.url, &to.url, &mut |_| {}).await.unwrap_err().to_string()
+    }
+
+    /// What is said to whoever opens it, as soon as what was cut short has let go of it.
+    async fn is_refused(&self) -> String {
+        let refused = async {
+            loop {
+                let refused = store::open(&self.url, Metrics::default()).await.err().unwrap();
+                let refused = refused.to_string();
+                if !refused.contains("is in use by another process") {
+                    return refused;
+                }
+                pause().await;
+            }
+        };
+        within(PATIENCE, "the end of what was cut short", refused).await
     }
 
     /// Moves until `progress` has been made so many times, and is cut short there.
@@ -413,7 +429,7 @@ async fn cut_short_again_and_again(from: Place, to: Place) {
     // The second progress of each run is behind the first thing that it wrote.
     while from.is_cut_short(&to, 2 + cuts).await {
         cuts += 1;
-        let refused = store::open(&to.url, Metrics::default()).await.err().unwrap().to_string();
+        let refused = to.is_refused().await;
         assert!(
             refused.contains("has not been finished: run the same `fanfare move`"),
             "{refused}"
