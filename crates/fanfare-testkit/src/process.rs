@@ -147,6 +147,11 @@ impl Process {
         })
     }
 
+    /// What it has logged until now.
+    pub fn log(&self) -> String {
+        self.stderr.text()
+    }
+
     /// Its process id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()

@@ -145,19 +145,21 @@ impl Receiver {
     }
 
     /// Waits until `wanted` says that enough has arrived. It is shown only what is new.
-    pub async fn wait_until(&self, mut wanted: impl FnMut(&[Arrival]) -> bool) {
+    pub async fn wait_until(&self, wanted: impl FnMut(&[Arrival]) -> bool) {
+        within(PATIENCE, "what was waited for did not arrive", self.until(wanted)).await;
+    }
+
+    /// The same for as long as the caller likes.
+    pub async fn until(&self, mut wanted: impl FnMut(&[Arrival]) -> bool) {
         let mut count = self.desk.count.subscribe();
         let mut shown = 0;
-        let enough = async {
-            loop {
-                count.borrow_and_update();
-                if self.show(&mut shown, &mut wanted) {
-                    return;
-                }
-                let _ = count.changed().await;
+        loop {
+            count.borrow_and_update();
+            if self.show(&mut shown, &mut wanted) {
+                return;
             }
-        };
-        within(PATIENCE, "what was waited for did not arrive", enough).await;
+            let _ = count.changed().await;
+        }
     }
 
     fn show(&self, shown: &mut usize, wanted: &mut impl FnMut(&[Arrival]) -> bool) -> bool {

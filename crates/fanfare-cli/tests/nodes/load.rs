@@ -1,6 +1,6 @@
 //! Producers that emit in order, each under a key of its own, to whichever node takes it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -152,13 +152,40 @@ async fn pause(time: Duration) {
 pub(crate) fn complete(told: &Told, endpoints: usize) -> impl FnMut(&[Arrival]) -> bool {
     let events: u64 = told.accepted.values().sum();
     let mut left = events * endpoints as u64;
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     move |arrivals| {
         for arrival in arrivals {
             left -= u64::from(seen.insert((arrival.path.clone(), arrival.id().to_owned())));
         }
         left == 0
     }
+}
+
+/// The first event of each producer that an endpoint has not heard of, and how many it has.
+pub(crate) fn missing(told: &Told, endpoints: usize, arrivals: &[Arrival]) -> Vec<String> {
+    let mut heard: BTreeMap<(String, usize), HashSet<u64>> = BTreeMap::new();
+    for arrival in arrivals {
+        let (producer, event) = read(arrival);
+        heard.entry((arrival.path.clone(), producer)).or_default().insert(event);
+    }
+    let mut missing = Vec::new();
+    for (path, (producer, count)) in
+        (0..endpoints).flat_map(|path| told.accepted.iter().map(move |of| (format!("/{path}"), of)))
+    {
+        let heard = heard.remove(&(path.clone(), *producer)).unwrap_or_default();
+        if let Some(first) = (0..*count).find(|event| !heard.contains(event)) {
+            let left = count - heard.len() as u64;
+            missing.push(format!("{left} of {producer} at {path}, the first of them {first}"));
+        }
+    }
+    missing
+}
+
+/// Who emitted it, and which one of theirs it is.
+fn read(arrival: &Arrival) -> (usize, u64) {
+    let text: String = serde_json::from_slice(&arrival.body).expect("a text");
+    let (producer, event) = text.split_once(' ').expect("two numbers");
+    (producer.parse().expect("a number"), event.parse().expect("a number"))
 }
 
 /// What came more than once.
@@ -175,12 +202,13 @@ pub(crate) fn account(told: &Told, arrivals: &[Arrival]) -> Repeats {
     let mut newest: HashMap<(&str, usize), u64> = HashMap::new();
     let mut repeats = Repeats::default();
     for arrival in arrivals {
-        let text: String = serde_json::from_slice(&arrival.body).expect("a text");
-        let (producer, event) = text.split_once(' ').expect("two numbers");
-        let producer: usize = producer.parse().expect("a number");
-        let event: u64 = event.parse().expect("a number");
+        let (producer, event) = read(arrival);
         let next = newest.entry((&arrival.path, producer)).or_default();
-        assert!(event <= *next, "{text} came before number {next} at {}", arrival.path);
+        assert!(
+            event <= *next,
+            "{event} of {producer} came before number {next} at {}",
+            arrival.path
+        );
         if event == *next {
             *next += 1;
         } else {

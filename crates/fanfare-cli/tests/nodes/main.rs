@@ -16,7 +16,7 @@ use fanfare_testkit::producers::Shop;
 use fanfare_testkit::receiver::Receiver;
 use fanfare_testkit::wait::within;
 use hyper::Method;
-use load::{Load, PRODUCERS, Repeats, Told, account, complete};
+use load::{Load, PRODUCERS, Repeats, Told, account, complete, missing};
 use proxy::Proxy;
 
 /// How long a node's lease holds here.
@@ -92,10 +92,12 @@ impl Fleet {
     /// more than once, and who refused what.
     async fn end(self, load: Load, nodes: Vec<Server>) -> (Repeats, Told) {
         let told = load.stop().await;
-        within(TAKE_OVER * 3, "everything to arrive", async {
-            self.receiver.wait_until(complete(&told, ENDPOINTS)).await;
-        })
-        .await;
+        let arrived = self.receiver.until(complete(&told, ENDPOINTS));
+        if tokio::time::timeout(TAKE_OVER * 3, arrived).await.is_err() {
+            let missing = missing(&told, ENDPOINTS, &self.receiver.arrivals());
+            let logs: Vec<String> = nodes.iter().map(|node| node.process.log()).collect();
+            panic!("never arrived: {missing:#?}\n{}", logs.join("\n--- the next node\n"));
+        }
         for node in nodes {
             node.process.terminate().await;
             let ended = node.process.end().await;

@@ -34,8 +34,13 @@ pub(super) async fn deliver(world: Arc<World>, turn: Turn, _in_flight: InFlight)
         slot.end_unsent();
         return end_expired(&world, claim, end).await;
     }
-    let Some(attempt) = attempt(&world, &claim, pass.probe).await else {
-        return; // Cut by a stop: nothing is recorded, the next start delivers it.
+    let attempt = match attempt(&world, &claim, pass.probe).await {
+        Ok(attempt) => attempt,
+        Err(Cut::Stopped) => return, // Nothing is recorded, the next start delivers it.
+        Err(Cut::Lapsed) => {
+            slot.end_unsent();
+            return give_back(&world, vec![claim], Duration::ZERO);
+        }
     };
     let now = world.clock.now();
     let ending = ending(&attempt.outcome);
@@ -96,9 +101,17 @@ fn ending(outcome: &Outcome) -> Ending {
     }
 }
 
-/// Makes the request of this attempt and waits for what becomes of it. `None` when the engine was
-/// told to cut it off.
-async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attempt> {
+/// Why an attempt came to no end.
+enum Cut {
+    /// The engine was told to.
+    Stopped,
+    /// The lease had run out before anything was sent: another node may have the delivery by now, or
+    /// this one has it still and was only late to renew.
+    Lapsed,
+}
+
+/// Makes the request of this attempt and waits for what becomes of it.
+async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Result<Attempt, Cut> {
     let started_at = world.clock.now();
     let number = claim.attempts + 1;
     if number == 1 {
@@ -132,12 +145,12 @@ async fn attempt(world: &Arc<World>, claim: &Claim, probe: bool) -> Option<Attem
     let url = claim.endpoint.url.to_string();
     let timing = Timing { queue: Some(started_at.since(claim.due_at)), ..sent.timing };
     let outcome = sent.outcome;
-    Some(Attempt { number, started_at, duration, timing, probe, url, headers, outcome })
+    Ok(Attempt { number, started_at, duration, timing, probe, url, headers, outcome })
 }
 
 /// Sends a request, unless its URL as it is stored would not be taken: it may have come into the
 /// store by another hand, or under another policy.
-async fn guarded(world: &Arc<World>, claim: &Claim, request: Request) -> Option<Sent> {
+async fn guarded(world: &Arc<World>, claim: &Claim, request: Request) -> Result<Sent, Cut> {
     let stored = &claim.endpoint.url;
     let sent = match world.guard.judge_stored(stored.as_str(), stored.url()) {
         Ok(()) => transmit(world, request).await?,
@@ -146,17 +159,17 @@ async fn guarded(world: &Arc<World>, claim: &Claim, request: Request) -> Option<
     if let Some(refusal) = sent.refusal {
         world.refusals.tell(refusal, &claim.endpoint, world.clock.now());
     }
-    Some(sent)
+    Ok(sent)
 }
 
-async fn transmit(world: &Arc<World>, request: Request) -> Option<Sent> {
+async fn transmit(world: &Arc<World>, request: Request) -> Result<Sent, Cut> {
     if !world.tenure.is_valid() {
-        return None; // The process was stopped meanwhile: another node has it by now.
+        return Err(Cut::Lapsed);
     }
     let _counted = Counted::on(&world.metrics.in_flight);
     tokio::select! {
-        sent = world.transport.send(request) => Some(sent),
-        () = world.cut.cancelled() => None,
+        sent = world.transport.send(request) => Ok(sent),
+        () = world.cut.cancelled() => Err(Cut::Stopped),
     }
 }
 
