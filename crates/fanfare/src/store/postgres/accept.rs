@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::metrics::Stopwatch;
 use crate::model::filter::Subject;
 use crate::model::{
     Claim, CompanyId, DeliveryId, Endpoint, EndpointId, EventId, EventType, Shards, Timestamp,
@@ -23,7 +22,7 @@ use crate::store::postgres::doubt::Doubt;
 use crate::store::postgres::insert::{Rows, Stored};
 use crate::store::postgres::nodes::{MEMBER, Wakes};
 use crate::store::postgres::rows::{self, endpoint_columns, get, unsigned};
-use crate::store::postgres::transaction::Transaction;
+use crate::store::postgres::transaction::{BEGIN_AHEAD, Transaction};
 use crate::store::{Accepted, Admission, Emit, Receipt, Result, StoreError};
 
 /// What is there under the names that callers gave. What an older version kept has no digest.
@@ -105,13 +104,11 @@ impl Job for Call {
             })
             .collect();
         let rows = Rows::of(&emits, &outcomes, Wakes::foreign_to(held))?;
-        let clock = Stopwatch::start();
         let stored = rows.insert_and_commit(&transaction).await;
         if stored.as_ref().is_err_and(StoreError::passes) {
             database.doubts.add(claimed_at_birth(&emits, &outcomes));
         }
         let mut stored = stored?;
-        database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
         transaction.ended();
         database.bell.ring(rows.wakes.shards());
         let mut answers: Vec<Accepted> = Vec::with_capacity(emits.len());
@@ -121,6 +118,15 @@ impl Job for Call {
         }
         let mut answers = answers.into_iter();
         Ok(counts.iter().map(|count| answers.by_ref().take(*count).collect()).collect())
+    }
+
+    fn in_doubt(accepted: &Vec<Accepted>) -> Option<Doubt> {
+        let claims = accepted.iter().flat_map(|accepted| match accepted {
+            Accepted::New { claims, .. } => &claims[..],
+            _ => &[],
+        });
+        let name = |claim: &Claim| (claim.event.company.uuid(), claim.delivery, claim.due_at);
+        Doubt::born(claims.map(name).collect())
     }
 }
 
@@ -133,7 +139,7 @@ fn claimed_at_birth(emits: &[Emit], outcomes: &[Outcome]) -> Option<Doubt> {
         let company = emit.event.company.uuid();
         claimed.extend(born.map(|born| (company, born.id, born.birth.start)));
     }
-    (!claimed.is_empty()).then_some(Doubt::Born(claimed))
+    Doubt::born(claimed)
 }
 
 impl Call {
@@ -191,7 +197,7 @@ async fn look(
     let member = transaction.prepare_cached(MEMBER).await?;
     let (_, member, known, taken, listening) = tokio::try_join!(
         biased;
-        async { Ok(transaction.batch_execute("begin").await?) },
+        async { Ok(transaction.batch_execute(BEGIN_AHEAD).await?) },
         async { Ok(transaction.query(&member, &[&node]).await?) },
         look_for_names(transaction, emits),
         look_for_ids(transaction, emits),

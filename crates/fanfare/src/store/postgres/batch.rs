@@ -1,16 +1,26 @@
-//! Many callers, one commit: whatever waits when the last commit is done goes into the next.
+//! Many callers, one commit: whatever waits when the last commit is done goes into the next. Callers
+//! are answered once the disk has it. Only behind a large batch do the next ones wait for that too, so
+//! that they are many again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::store::postgres::Database;
+use crate::store::postgres::doubt::Doubt;
 use crate::store::{Result, StoreError};
 
 /// How many jobs share a transaction at most.
 const JOBS_MAX: usize = 500;
+/// Up to so many jobs make a small batch.
+const FEW_JOBS: usize = 8;
+/// How long those behind a large one wait at most for more to come: a disk may be slow.
+const GATHERING_MAX: Duration = Duration::from_millis(3);
 /// How many bytes of payload they bring at most, one job aside.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How many jobs wait in the line before their callers wait for a place in it.
@@ -27,11 +37,17 @@ pub(super) trait Job: Send + Sync + Sized + 'static {
     /// Its size in bytes, roughly.
     fn bytes(&self) -> usize;
 
-    /// Does all of them in one transaction: all or none. The answers are in the order of the jobs.
+    /// Does all of them in one transaction, all or none, whose commit need not wait for the disk. The
+    /// answers are in the order of the jobs.
     fn together(
         database: &Database,
         jobs: &[Self],
     ) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
+
+    /// What nobody holds if this was done and is never answered.
+    fn in_doubt(_answer: &Self::Answer) -> Option<Doubt> {
+        None
+    }
 }
 
 /// Where jobs wait for the next transaction.
@@ -41,8 +57,12 @@ pub(super) struct Line<J: Job> {
 
 struct Waiting<J: Job> {
     job: J,
-    answer: oneshot::Sender<Result<J::Answer>>,
+    answer: Caller<J>,
 }
+
+type Caller<J> = oneshot::Sender<Result<<J as Job>::Answer>>;
+/// What is to be answered to whom.
+type Answers<J> = Vec<(Caller<J>, Result<<J as Job>::Answer>)>;
 
 impl<J: Job> Line<J> {
     /// Starts the worker. It ends when `closing` is cancelled and the line is empty, or when the
@@ -53,7 +73,8 @@ impl<J: Job> Line<J> {
         workers: &TaskTracker,
     ) -> Self {
         let (jobs, line) = mpsc::channel(LINE_MAX);
-        workers.spawn(work(Arc::clone(database), line, closing.clone()));
+        let work = work((Arc::clone(database), workers.clone()), line, closing.clone());
+        workers.spawn(work);
         Line { jobs }
     }
 
@@ -74,7 +95,7 @@ impl<J: Job> Line<J> {
 }
 
 async fn work<J: Job>(
-    database: Arc<Database>,
+    (database, workers): (Arc<Database>, TaskTracker),
     mut line: mpsc::Receiver<Waiting<J>>,
     closing: CancellationToken,
 ) {
@@ -90,9 +111,30 @@ async fn work<J: Job>(
                 while !waiting.is_empty() {
                     let count = slice(&waiting);
                     let some: Vec<Waiting<J>> = waiting.drain(..count).collect();
-                    do_together(&database, some).await;
+                    let answers = do_together(&database, some).await;
+                    let kept = workers.spawn(answer::<J>(Arc::clone(&database), answers));
+                    if count > FEW_JOBS {
+                        let gathered = gather(&mut line, &mut waiting, kept);
+                        let _ = timeout(GATHERING_MAX, gathered).await;
+                    }
                 }
             }
+        }
+    }
+}
+
+/// Behind a large batch, waits until the disk has it or enough have come for the next one: who has
+/// much to do does it in large batches.
+async fn gather<J: Job>(
+    line: &mut mpsc::Receiver<Waiting<J>>,
+    waiting: &mut Vec<Waiting<J>>,
+    mut kept: JoinHandle<()>,
+) {
+    while waiting.len() < JOBS_MAX {
+        let room = JOBS_MAX - waiting.len();
+        tokio::select! {
+            _ = &mut kept => return,
+            taken = line.recv_many(waiting, room) => if taken == 0 { return },
         }
     }
 }
@@ -107,7 +149,24 @@ fn slice<J: Job>(waiting: &[Waiting<J>]) -> usize {
     fits.count().max(1)
 }
 
-async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
+/// Answers the callers as soon as the disk has what was done.
+async fn answer<J: Job>(database: Arc<Database>, answers: Answers<J>) {
+    let any_done = answers.iter().any(|(_, answer)| answer.is_ok());
+    let kept = if any_done { database.durable().await } else { Ok(()) };
+    for (caller, answer) in answers {
+        let answer = match &kept {
+            Ok(()) => answer,
+            Err(error) => {
+                database.doubts.add(answer.ok().as_ref().and_then(J::in_doubt));
+                Err(error.clone())
+            }
+        };
+        // A caller may have gone away; what was to be done is done.
+        drop(caller.send(answer));
+    }
+}
+
+async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) -> Answers<J> {
     let (jobs, callers): (Vec<J>, Vec<_>) =
         waiting.into_iter().map(|waiting| (waiting.job, waiting.answer)).unzip();
     let mut together = J::together(database, &jobs).await;
@@ -125,10 +184,7 @@ async fn do_together<J: Job>(database: &Database, waiting: Vec<Waiting<J>>) {
         // Only the culprit shall fail.
         Err(_) => do_alone(database, &jobs).await,
     };
-    for (caller, answer) in callers.into_iter().zip(answers) {
-        // A caller may have gone away; what was to be done is done.
-        drop(caller.send(answer));
-    }
+    callers.into_iter().zip(answers).collect()
 }
 
 /// Is it no single job's fault?

@@ -41,6 +41,13 @@ pub(super) enum Doubt {
     Claimed { lanes: Vec<LaneKey>, at: Timestamp, until: Timestamp },
 }
 
+impl Doubt {
+    /// What was claimed at birth, if anything was.
+    pub(super) fn born(claimed: Vec<(Uuid, DeliveryId, Timestamp)>) -> Option<Doubt> {
+        (!claimed.is_empty()).then_some(Doubt::Born(claimed))
+    }
+}
+
 /// Everything that is in doubt.
 #[derive(Default)]
 pub(super) struct Doubts {

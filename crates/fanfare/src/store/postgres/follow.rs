@@ -18,7 +18,7 @@ use crate::store::postgres::nodes::{Seat, Wakes};
 use crate::store::postgres::pool::Object;
 use crate::store::postgres::record::{self, Keyed};
 use crate::store::postgres::rows::{get, text};
-use crate::store::postgres::transaction::Transaction;
+use crate::store::postgres::transaction::{BEGIN_AHEAD, Transaction};
 use crate::store::{Admission, Emit, Recorded, Result};
 
 /// What was said of an address says nothing of another one.
@@ -52,9 +52,10 @@ pub(super) async fn apply(
 ) -> Result<Vec<Recorded>> {
     let ((), mut recorded) = tokio::try_join!(
         biased;
-        async { Ok(transaction.batch_execute("begin").await?) },
+        async { Ok(transaction.batch_execute(BEGIN_AHEAD).await?) },
         record::apply(&transaction, records, seat),
     )?;
+    record::add_late(&transaction, (records, &recorded)).await?;
     let freed = keyed.let_next_go(&transaction).await?;
     for (recorded, record) in recorded.iter_mut().zip(records).filter(|(made, _)| made.applied) {
         let lane = record.claim.endpoint.lane();

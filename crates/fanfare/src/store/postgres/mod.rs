@@ -1,7 +1,8 @@
 //! The store for when one machine is outgrown.
 //!
-//! Emits and results are gathered into batches, each one transaction ([`batch`]); everything else
-//! is a statement or two of its own. Several processes may share the store ([`nodes`]).
+//! Emits and results are gathered into batches, each one transaction ([`batch`]), and one flush of the
+//! log is for all batches of the same moment ([`durable`]); everything else is a statement or two of
+//! its own. Several processes may share the store ([`nodes`]).
 
 mod accept;
 mod alone;
@@ -12,6 +13,7 @@ mod check;
 mod connect;
 mod days;
 mod doubt;
+mod durable;
 mod ending;
 mod endpoints;
 mod error;
@@ -47,6 +49,7 @@ use crate::store::postgres::batch::Line;
 use crate::store::postgres::connect::Address;
 pub(super) use crate::store::postgres::connect::hosts;
 use crate::store::postgres::doubt::Doubts;
+use crate::store::postgres::durable::Flushes;
 use crate::store::postgres::nodes::{Bell, Membership};
 pub(super) use crate::store::postgres::outbox::Table;
 pub(crate) use crate::store::postgres::outbox::emit_in;
@@ -71,6 +74,7 @@ struct Database {
     bell: Bell,
     metrics: Metrics,
     doubts: Doubts,
+    flushes: Flushes,
 }
 
 impl Postgres {
@@ -130,6 +134,7 @@ impl Database {
             bell: Bell::new(address.schema()),
             metrics,
             doubts: Doubts::default(),
+            flushes: Flushes::default(),
         }
     }
 

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::metrics::Stopwatch;
 use crate::model::{Disabled, LaneKey, Outcome, Record, Verdict};
 use crate::store::postgres::batch::Job;
 use crate::store::postgres::ending::{LET_NEXT_GO, move_ended, woken};
@@ -14,7 +13,7 @@ use crate::store::postgres::pool::Object;
 use crate::store::postgres::queue::fence_of;
 use crate::store::postgres::rows::{self, get, integer};
 use crate::store::postgres::supersede::GIVE_WAY;
-use crate::store::postgres::transaction::Transaction;
+use crate::store::postgres::transaction::{BEGIN_AHEAD, Transaction};
 use crate::store::postgres::{Database, follow};
 use crate::store::rows::{write_micros, write_outcome};
 use crate::store::{Recorded, Result};
@@ -117,17 +116,24 @@ impl Job for Record {
         }
     }
 
-    /// What follows for endpoints is rare; a batch without it is one statement.
+    /// What follows for endpoints is rare; a batch without it is one statement, sent with all around
+    /// it at once.
     async fn together(database: &Database, records: &[Self]) -> Result<Vec<Recorded>> {
-        let client = database.writer().await?;
-        let clock = Stopwatch::start();
+        let transaction = Transaction::on(database.writer().await?);
         let (keyed, seat) = (Keyed::of(records), database.membership.seat());
-        let recorded = if !keyed.is_empty() || records.iter().any(follow::follows) {
-            follow::apply(Transaction::on(client), (records, seat), &keyed).await?
-        } else {
-            apply(&client, records, seat).await?
-        };
-        database.metrics.fsync.observe(clock.elapsed().as_secs_f64());
+        if !keyed.is_empty() || records.iter().any(follow::follows) {
+            return follow::apply(transaction, (records, seat), &keyed).await;
+        }
+        // Known before, so that the commit is not sent ahead of it.
+        transaction.prepare_cached(RECORD).await?;
+        let ((), recorded, ()) = tokio::try_join!(
+            biased;
+            async { Ok(transaction.batch_execute(BEGIN_AHEAD).await?) },
+            apply(&transaction, records, seat),
+            async { Ok(transaction.batch_execute("commit").await?) },
+        )?;
+        add_late(&transaction, (records, &recorded)).await?;
+        transaction.ended();
         Ok(recorded)
     }
 }
@@ -155,18 +161,17 @@ pub(super) async fn apply(
             recorded.applied = true;
         }
     }
-    let late: Vec<&Record> = recorded
-        .iter()
-        .zip(records)
-        .filter_map(|(recorded, record)| (!recorded.applied).then_some(record))
-        .collect();
-    add_late(client, &late).await?;
     Ok(recorded)
 }
 
-/// Adds attempts that do not count.
-async fn add_late(client: &Object, late: &[&Record]) -> Result<()> {
-    let (verdicts, attempts) = (Verdicts::of(late)?, Attempts::of(late)?);
+/// Adds the attempts that do not count.
+pub(super) async fn add_late(
+    client: &Object,
+    (records, recorded): (&[Record], &[Recorded]),
+) -> Result<()> {
+    let late = records.iter().zip(recorded).filter(|(_, recorded)| !recorded.applied);
+    let late: Vec<&Record> = late.map(|(record, _)| record).collect();
+    let (verdicts, attempts) = (Verdicts::of(&late)?, Attempts::of(&late)?);
     let Some((first, last)) = rows::span(&verdicts.delivery) else { return Ok(()) };
     let statement = client.prepare_cached(LATE).await?;
     let names: [&(dyn ToSql + Sync); 3] = [&verdicts.company, &verdicts.delivery, &verdicts.fence];

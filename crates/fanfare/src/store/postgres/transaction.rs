@@ -4,6 +4,10 @@ use std::ops::Deref;
 
 use crate::store::postgres::pool::Object;
 
+/// Begins a transaction that does not wait for the disk at its end: nothing of it may be told before
+/// the disk is known to have it ([`super::Database::durable`]), or it may be lost without harm.
+pub(super) const BEGIN_AHEAD: &str = "begin; set local synchronous_commit = off";
+
 /// A connection with an open transaction. Dropped before its end, also by a caller who went away,
 /// the connection is closed instead of given back, and the server rolls back.
 pub(super) struct Transaction {

@@ -13,6 +13,7 @@ use crate::model::Shards;
 use crate::store::postgres::Database;
 use crate::store::postgres::connect::Address;
 use crate::store::postgres::pool::Object;
+use crate::store::postgres::transaction::BEGIN_AHEAD;
 use crate::store::{Result, Ring};
 
 /// How long to wait before listening anew.
@@ -20,8 +21,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What is said when shards may be free.
 const SHARDS: &str = "shards";
 const RING: &str = "select pg_notify($1, $2)";
-/// A hint need not wait for the disk.
-const BEGIN: &str = "begin; set local synchronous_commit = off";
 
 /// Rings for others, and is rung by them.
 pub(in crate::store::postgres) struct Bell {
@@ -116,7 +115,7 @@ async fn ring_once(database: &Database, payload: &str) -> Result<()> {
     let statement = client.prepare_cached(RING).await?;
     tokio::try_join!(
         biased;
-        client.batch_execute(BEGIN),
+        client.batch_execute(BEGIN_AHEAD),
         async { client.execute(&statement, &[&database.bell.channel, &payload]).await },
         client.batch_execute("commit"),
     )?;

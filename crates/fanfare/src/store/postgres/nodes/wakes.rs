@@ -12,7 +12,7 @@ use crate::model::{CompanyId, DeliveryId, EndpointId, LaneKey, Shards, Timestamp
 use crate::store::postgres::Database;
 use crate::store::postgres::pool::Object;
 use crate::store::postgres::rows::get;
-use crate::store::postgres::transaction::Transaction;
+use crate::store::postgres::transaction::{BEGIN_AHEAD, Transaction};
 use crate::store::{Result, Word};
 
 pub(in crate::store::postgres) const PUT_WAKES: &str = "
@@ -148,7 +148,7 @@ pub(super) async fn take(database: &Database, read: &mut ReadTo) -> Result<Vec<(
     let of_take: [&(dyn ToSql + Sync); 2] = [&read.from, &shards];
     let ((), rows, ()) = tokio::try_join!(
         biased;
-        client.batch_execute("begin; set local synchronous_commit = off"),
+        client.batch_execute(BEGIN_AHEAD),
         client.query(&take, &of_take),
         client.batch_execute("commit"),
     )?;
