@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::watch;
+use url::Url;
 
 use crate::client::connect;
 use crate::dice::Dice;
@@ -22,6 +23,9 @@ pub enum Network {
     Silent,
 }
 
+/// The end of a transaction, as it is asked for.
+const COMMIT: &[u8] = b"commit\0";
+
 /// A way to a PostgreSQL server, without TLS. It ends with the test's runtime.
 pub struct Proxy {
     address: SocketAddr,
@@ -30,6 +34,8 @@ pub struct Proxy {
 
 struct Wires {
     network: watch::Sender<Network>,
+    /// Whether commits are on their way for as long as it stays so.
+    holding: watch::Sender<bool>,
     /// Of a hundred commits, how many replies are lost.
     losing: watch::Sender<usize>,
     lost: watch::Sender<u64>,
@@ -44,6 +50,7 @@ impl Proxy {
         let address = listener.local_addr().unwrap_or_else(|error| panic!("no address: {error}"));
         let wires = Arc::new(Wires {
             network: watch::Sender::new(Network::Whole),
+            holding: watch::Sender::new(false),
             losing: watch::Sender::new(0),
             lost: watch::Sender::new(0),
             dice: Mutex::new(Dice::new(20_240_705)),
@@ -52,9 +59,28 @@ impl Proxy {
         Proxy { address, wires }
     }
 
+    /// A proxy in front of the server that the URL names, and the same URL by way of it.
+    pub async fn leading_to(url: &str) -> (Proxy, String) {
+        let mut url: Url = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
+        let at = (url.host_str().unwrap_or("127.0.0.1").to_owned(), url.port().unwrap_or(5432));
+        let server = lookup_host(at).await.ok().and_then(|mut found| found.next());
+        let proxy = Proxy::before(server.unwrap_or_else(|| panic!("{url} names no server"))).await;
+        let set = url.set_host(Some(&proxy.address.ip().to_string()));
+        let set = set.is_ok() && url.set_port(Some(proxy.address.port())).is_ok();
+        assert!(set, "{url} cannot be led another way");
+        url.query_pairs_mut().append_pair("sslmode", "disable");
+        (proxy, url.into())
+    }
+
     /// Where clients find the server.
     pub fn url(&self) -> String {
         format!("postgres://postgres@{}/postgres?sslmode=disable", self.address)
+    }
+
+    /// From here on commits, and what is sent together with them, stay on their way; or arrive, late,
+    /// though nobody waits for them any more.
+    pub fn holds_commits(&self, holds: bool) {
+        self.wires.holding.send_replace(holds);
     }
 
     /// Changes what becomes of connections, those that are open too.
@@ -92,20 +118,20 @@ async fn relay(client: TcpStream, server: SocketAddr, wires: Arc<Wires>) {
     let mut network = wires.network.subscribe();
     // Whichever ends, ends the other: both sockets are closed.
     tokio::select! {
-        () = ask(from_client, to_server, wires.network.subscribe()) => {}
+        () = ask(from_client, to_server, &wires) => {}
         () = answer(from_server, to_client, &wires) => {}
         _ = network.wait_for(|network| *network == Network::Cut) => {}
     }
 }
 
-async fn ask(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut network: watch::Receiver<Network>,
-) {
+async fn ask(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, wires: &Wires) {
+    let (mut network, mut holding) = (wires.network.subscribe(), wires.holding.subscribe());
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         whole(&mut network).await;
+        if bytes[..count].windows(COMMIT.len()).any(|part| part == COMMIT) {
+            let _ = holding.wait_for(|holding| !holding).await;
+        }
         if to.write_all(&bytes[..count]).await.is_err() {
             return;
         }

@@ -4,7 +4,6 @@
 #![allow(clippy::print_stdout, reason = "how often something came twice is worth knowing")]
 
 mod load;
-mod proxy;
 
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use fanfare_testkit::full;
 use fanfare_testkit::postgres::url_of_new_schema;
 use fanfare_testkit::process::{Fanfare, Server};
 use fanfare_testkit::producers::Shop;
+use fanfare_testkit::proxy::{Network, Proxy};
 use fanfare_testkit::receiver::Receiver;
 use fanfare_testkit::wait::within;
 use hyper::Method;
 use load::{Load, PRODUCERS, Repeats, Told, account, complete, missing};
-use proxy::Proxy;
 
 /// How long a node's lease holds here.
 const LEASE: Duration = Duration::from_secs(2);
@@ -168,17 +167,17 @@ async fn a_node_stopped_for_two_leases_changes_nothing_when_it_goes_on() {
 async fn a_node_that_is_cut_off_from_the_database_sends_nothing_twice_but_what_was_in_flight() {
     let url = url_of_new_schema();
     let (fleet, first) = Fleet::on(&url).await;
-    let proxy = Proxy::before(&url).await;
-    let far = fleet.fanfare.clone().env("FANFARE_DATABASE_URL", &proxy.url);
+    let (proxy, by_proxy) = Proxy::leading_to(&url).await;
+    let far = fleet.fanfare.clone().env("FANFARE_DATABASE_URL", &by_proxy);
     let nodes = vec![first, far.serve(&fleet.receiver.allowed()).await];
     fleet.until_shared_by(2).await;
     let load = fleet.load(&nodes);
     load.go_on_for(50).await;
-    proxy.cut();
+    proxy.is(Network::Silent);
     stand_still(if full() { Duration::from_secs(60) } else { LEASE * 3 }).await;
     fleet.until_shared_by(1).await;
     load.go_on_for(50).await;
-    proxy.mend();
+    proxy.is(Network::Whole);
     fleet.until_shared_by(2).await;
     load.go_on_for(50).await;
     let (repeats, _) = fleet.end(load, nodes).await;

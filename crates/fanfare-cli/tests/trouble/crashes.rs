@@ -66,6 +66,22 @@ async fn a_network_that_is_cut_or_falls_silent_costs_nothing() {
     bench.end().await;
 }
 
+/// They were given up for lost, and what they claimed belongs to nobody; it must not wait for a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_arrive_late_cost_nothing() {
+    let cluster = Cluster::start("").await;
+    let proxy = Proxy::before(cluster.address()).await;
+    let bench = Bench::start(&proxy.url()).await;
+    bench.accepts(50).await;
+    proxy.holds_commits(true);
+    bench.refuses().await;
+    // By other connections it is there.
+    bench.is_ready(true).await;
+    proxy.holds_commits(false);
+    bench.accepts(20).await;
+    bench.end().await;
+}
+
 /// Replication is synchronous here: what a primary acknowledged alone is lost with it, whoever
 /// waits for it.
 #[tokio::test(flavor = "multi_thread")]

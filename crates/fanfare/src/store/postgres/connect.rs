@@ -30,7 +30,7 @@ const SCHEMA: &str = "fanfare";
 const SETTINGS: [(&str, &str); 9] = [
     ("synchronous_commit", "on"),
     ("lock_timeout", "2s"),
-    ("idle_in_transaction_session_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", IDLE_MAX_TEXT),
     ("jit", "off"),
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
@@ -38,6 +38,10 @@ const SETTINGS: [(&str, &str); 9] = [
     ("enable_mergejoin", "off"),
     ("plan_cache_mode", "force_generic_plan"),
 ];
+
+/// How long the server keeps a transaction open whose client says nothing.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(10);
+const IDLE_MAX_TEXT: &str = "10s";
 
 /// What must hold whoever stands between us and the server: a pooler may ignore what we ask for.
 const HOLDS: &str = "

@@ -1,6 +1,8 @@
 //! Claims whose answer was lost: whether they were made is unknown, and nobody holds them. They are
-//! given back as soon as the database answers, not when their lease ends.
+//! given back as soon as the database answers, not when their lease ends. And once more when the last
+//! moment is over at which the server may still hear of their commit, which was perhaps only late.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +12,15 @@ use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::metrics::Stopwatch;
 use crate::model::{DeliveryId, LaneKey, Timestamp};
 use crate::store::Result;
 use crate::store::postgres::Database;
+use crate::store::postgres::connect::IDLE_MAX;
 
+/// Behind it no transaction that its client has left can commit any more: the server has ended it
+/// (`idle_in_transaction_session_timeout`).
+const LATE_MAX: Duration = IDLE_MAX.saturating_add(Duration::from_secs(1));
 /// The pause after a refusal.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -69,9 +76,19 @@ impl Doubts {
 /// Puts in order what is in doubt, until the store closes.
 pub(super) async fn settle(database: Arc<Database>, closing: CancellationToken) {
     let settled = async {
+        let mut settled: VecDeque<(Stopwatch, Doubt)> = VecDeque::new();
         loop {
-            database.doubts.more.notified().await;
+            let next = settled.front().map(|(since, _)| LATE_MAX.saturating_sub(since.elapsed()));
+            let more = database.doubts.more.notified();
+            // Only whether there is more, or time has passed.
+            let _ = timeout(next.unwrap_or(Duration::MAX), more).await;
             while let Some(doubt) = database.doubts.take() {
+                settle_one(&database, &doubt).await;
+                settled.push_back((Stopwatch::start(), doubt));
+            }
+            while let Some((_, doubt)) =
+                settled.pop_front_if(|(since, _)| since.elapsed() >= LATE_MAX)
+            {
                 settle_one(&database, &doubt).await;
             }
             // Lanes do not know yet what is due again.
