@@ -246,7 +246,7 @@ async fn until_given_back(node: &Engine, fleet: &Fleet, endpoint: &Endpoint) {
     within(PATIENCE, "the rest to be given back", given_back).await;
 }
 
-/// Order and pace hold while lanes change hands under load.
+/// Order holds while lanes change hands under load.
 #[tokio::test(flavor = "multi_thread")]
 async fn order_holds_while_lanes_change_hands() {
     let fleet = Fleet::new().await;
@@ -269,6 +269,61 @@ async fn order_holds_while_lanes_change_hands() {
     let expected: Vec<String> = (0..told).map(|n| n.to_string()).collect();
     assert_eq!(texts(&fleet.receiver.arrivals()), expected);
     fleet.end([one]).await;
+}
+
+/// No second sees much more than the pace, also when it begins with one owner and ends with another:
+/// twice as many would be the share of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pace_holds_while_lanes_change_hands() {
+    const PACE: u32 = 20;
+    let fleet = Fleet::new().await;
+    let (one, two) = (fleet.join("one").await, fleet.join("two").await);
+    fleet.until_shared(&[("one", &one, 32), ("two", &two, 32)]).await;
+    let paced = Flow { rate_limit: Some(PACE), ..Flow::default() };
+    let shop = fleet.endpoint_of("two", &one, paced).await;
+    let events = (0..PACE * 4).map(|n| fleet.event(&n.to_string())).collect();
+    one.emit_all(fleet.company, events, None).await.unwrap();
+    fleet.receiver.wait_for(u64::from(PACE) / 2).await;
+    two.stop(pending()).await;
+    fleet.receiver.wait_for(u64::from(PACE) * 4).await;
+    let mut starts = Vec::new();
+    for found in one.deliveries_before(fleet.company, shop.id, None, PACE * 4).await.unwrap() {
+        until(&one, &fleet, found.delivery.id, DeliveryState::Concluded).await;
+        let attempts = one.attempts(fleet.company, found.delivery.id).await.unwrap();
+        starts.extend(attempts.iter().map(|attempt| attempt.started_at.0));
+    }
+    starts.sort_unstable();
+    let within_a_second =
+        |from: i64| starts.iter().filter(|at| (from..from + 1000).contains(at)).count();
+    let most = starts.iter().map(|from| within_a_second(*from)).max().unwrap();
+    assert!(
+        starts.len() == 4 * PACE as usize && most <= PACE as usize * 3 / 2,
+        "{most}: {starts:?}"
+    );
+    fleet.end([one]).await;
+}
+
+/// Whichever nodes accept them, and whosever the lane is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_that_several_nodes_accept_coalesces() {
+    let fleet = Fleet::new().await;
+    let (one, two) = (fleet.join("one").await, fleet.join("two").await);
+    fleet.until_shared(&[("one", &one, 32), ("two", &two, 32)]).await;
+    let coalescing = Flow { coalesce: Some(Duration::from_secs(3)), ..Flow::default() };
+    let shop = fleet.endpoint_of("two", &one, coalescing).await;
+    for n in 0..20 {
+        let keyed = NewEvent { ordering_key: Some("k".to_owned()), ..fleet.event(&n.to_string()) };
+        [&one, &two][n % 2].emit(fleet.company, keyed).await.unwrap();
+    }
+    fleet.receiver.wait_for(1).await;
+    let found = one.deliveries_before(fleet.company, shop.id, None, 20).await.unwrap();
+    until(&one, &fleet, found[0].delivery.id, DeliveryState::Concluded).await;
+    let sent = fleet.receiver.arrivals();
+    assert_eq!(texts(&sent).last().map(String::as_str), Some("19"));
+    let superseded = found.iter().filter(|found| found.delivery.state == DeliveryState::Failed);
+    assert_eq!(superseded.count() + sent.len(), 20, "what was not sent was superseded");
+    assert!(sent.len() < 3, "a busy machine may take longer than a window, not than two");
+    fleet.end([one, two]).await;
 }
 
 /// What listens where another node does is not reached, though the network is allowed.

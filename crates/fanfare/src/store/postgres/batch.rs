@@ -154,12 +154,12 @@ async fn answer<J: Job>(database: Arc<Database>, answers: Answers<J>) {
     let any_done = answers.iter().any(|(_, answer)| answer.is_ok());
     let kept = if any_done { database.durable().await } else { Ok(()) };
     for (caller, answer) in answers {
-        let answer = match &kept {
-            Ok(()) => answer,
-            Err(error) => {
-                database.doubts.add(answer.ok().as_ref().and_then(J::in_doubt));
+        let answer = match (answer, &kept) {
+            (Ok(done), Err(error)) => {
+                database.doubts.add(J::in_doubt(&done));
                 Err(error.clone())
             }
+            (answer, _) => answer,
         };
         // A caller may have gone away; what was to be done is done.
         drop(caller.send(answer));
