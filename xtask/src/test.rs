@@ -1,8 +1,6 @@
 //! Everything that must hold, in one run.
 
-use std::num::NonZero;
 use std::process::Command;
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use crate::interop::{self, Interop};
@@ -62,12 +60,7 @@ impl Bench<'_> {
         let mut runner = self.cargo();
         if probe(cargo().args(["nextest", "--version"])).is_some() {
             let profile = if self.full { "full" } else { "default" };
-            // Many a test waits for a disk, a lease or another process: half as many more keep the
-            // processors busy.
-            let cores = available_parallelism().map_or(1, NonZero::get);
-            let at_once = (cores + cores.div_ceil(2)).to_string();
             runner.args(["nextest", "run", "--workspace", "--profile", profile]);
-            runner.args(["--test-threads", &at_once]);
         } else {
             runner.args(["test", "--workspace", "--tests", "--no-fail-fast"]);
             if self.full {

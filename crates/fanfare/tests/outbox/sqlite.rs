@@ -110,6 +110,8 @@ async fn an_open_transaction_of_the_host_blocks_neither_it_nor_the_server() {
     bench.hears("\"by the API\"").await;
     bench.say(&host, "\"slow, too\"");
     host.execute_batch("commit").unwrap();
+    // In whatever order they come.
+    bench.hears("\"slow\"").await;
     bench.hears("\"slow, too\"").await;
     assert!(bench.settled(&host).await.is_empty());
     assert_eq!(bench.heard().len(), 3);
@@ -194,7 +196,8 @@ async fn what_can_never_be_accepted_stays_with_its_reason_and_blocks_nothing() {
     for (reason, expected) in reasons.iter().zip(expected) {
         assert!(reason.contains(expected), "{reason}");
     }
-    assert_eq!(bench.heard(), ["\"one\"", "\"last\""]);
+    bench.hears("\"one\"").await;
+    assert_eq!(bench.heard().len(), 2);
     bench.shop.close().await;
 }
 
