@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use fanfare::clock::{Clock, FollowingClock, SystemClock};
 use fanfare::engine::{NewEndpoint, NewEvent, Parts, Rules};
@@ -363,4 +365,58 @@ async fn a_nodes_clock_follows_the_databases() {
     let off = clock.now().0.abs_diff(SystemClock.now().0);
     assert!(off < 60_000, "{off} ms");
     engine.stop(pending()).await;
+}
+
+/// A machine that stands still for longer than a lease holds, in the moment in which the first
+/// delivery is about to be sent.
+struct Stalling {
+    metrics: Metrics,
+    stalled: AtomicBool,
+}
+
+#[async_trait]
+impl Clock for Stalling {
+    fn now(&self) -> Timestamp {
+        let about_to_send = self.metrics.accepted.get() > 0;
+        if about_to_send && !self.stalled.swap(true, SeqCst) {
+            std::thread::sleep(LEASE * 3 / 2);
+        }
+        SystemClock.now()
+    }
+
+    async fn sleep_until(&self, moment: Timestamp) {
+        SystemClock.sleep_until(moment).await;
+    }
+}
+
+/// It sends nothing then, because another node may have the delivery. If none has, it goes out as
+/// soon as the lease is renewed, and not when the claim runs out. On one thread, so that nothing
+/// renews the lease meanwhile.
+#[tokio::test]
+async fn what_a_lease_that_ran_out_kept_from_being_sent_is_sent_once_it_is_renewed() {
+    let fleet = Fleet::new().await;
+    let metrics = Metrics::default();
+    let network = format!("127.0.0.1/32:{}", fleet.receiver.address().port());
+    let guard = GuardPolicy {
+        allow_http: true,
+        allow_networks: vec![network.parse().unwrap()],
+        ..GuardPolicy::default()
+    };
+    let engine = Engine::new(Parts {
+        clock: Arc::new(Stalling { metrics: metrics.clone(), stalled: AtomicBool::new(false) }),
+        transport: Arc::new(HttpTransport::new(guard.clone(), Duration::from_secs(1))),
+        store: store::open(&fleet.url, metrics.clone()).await.unwrap(),
+        outboxes: Vec::new(),
+        seal: Seal::new(&[7; 32]),
+        key_file: None,
+        guard,
+        metrics,
+        node: "slow".to_owned(),
+        rules: Rules { node_lease: LEASE, ..Rules::default() },
+    });
+    engine.start().await.unwrap();
+    fleet.endpoint(&engine, Flow::default()).await;
+    fleet.emit(&engine, "held up").await;
+    fleet.receiver.wait_for(1).await;
+    fleet.end([engine]).await;
 }

@@ -35,9 +35,7 @@ async fn connections_that_are_terminated_under_load_cost_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_to_a_commit_neither_loses_nor_doubles_anything() {
-    let cluster = Cluster::start("").await;
-    let proxy = Proxy::before(cluster.address()).await;
-    let bench = Bench::start(&proxy.url()).await;
+    let (_cluster, proxy, bench) = behind_a_proxy().await;
     bench.accepts(20).await;
     proxy.loses_replies(5);
     let wanted = if full() { 300 } else { 30 };
@@ -53,9 +51,7 @@ async fn a_lost_reply_to_a_commit_neither_loses_nor_doubles_anything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_is_cut_or_falls_silent_costs_nothing() {
-    let cluster = Cluster::start("").await;
-    let proxy = Proxy::before(cluster.address()).await;
-    let bench = Bench::start(&proxy.url()).await;
+    let (_cluster, proxy, bench) = behind_a_proxy().await;
     for network in [Network::Cut, Network::Silent] {
         bench.accepts(50).await;
         proxy.is(network);
@@ -69,9 +65,7 @@ async fn a_network_that_is_cut_or_falls_silent_costs_nothing() {
 /// They were given up for lost, and what they claimed belongs to nobody; it must not wait for a lease.
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_that_arrive_late_cost_nothing() {
-    let cluster = Cluster::start("").await;
-    let proxy = Proxy::before(cluster.address()).await;
-    let bench = Bench::start(&proxy.url()).await;
+    let (_cluster, proxy, bench) = behind_a_proxy().await;
     bench.accepts(50).await;
     proxy.holds_commits(true);
     bench.refuses().await;
@@ -80,6 +74,13 @@ async fn commits_that_arrive_late_cost_nothing() {
     proxy.holds_commits(false);
     bench.accepts(20).await;
     bench.end().await;
+}
+
+async fn behind_a_proxy() -> (Cluster, Proxy, Bench) {
+    let cluster = Cluster::start("").await;
+    let proxy = Proxy::before(cluster.address()).await;
+    let bench = Bench::start(&proxy.url()).await;
+    (cluster, proxy, bench)
 }
 
 /// Replication is synchronous here: what a primary acknowledged alone is lost with it, whoever

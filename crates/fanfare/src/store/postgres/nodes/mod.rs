@@ -47,8 +47,6 @@ struct Changing {
     /// Runs since this node last became a member, or could not renew its lease in time.
     since_joined: Option<Stopwatch>,
     since_renewed: Option<Stopwatch>,
-    /// Whether this process has been a member before.
-    was_member: bool,
     /// Whether it has lost its lease and the engine was not told yet.
     anew: bool,
     /// How far what was told has been read.

@@ -108,11 +108,11 @@ pub(super) async fn renew(
             // A former life's claims must not count for this one.
             database.membership.set(Seat::default());
             changing.since_joined = None;
-            changing.anew = changing.was_member;
+            // Whoever has renewed before was a member.
+            changing.anew = changing.since_renewed.is_some();
             let joined = join(database, card).await?;
             // It is one from here on, whatever fails behind it: its lease would keep others waiting.
             database.membership.set(Seat { node: Some(joined.0), ..Seat::default() });
-            changing.was_member = true;
             joined
         }
     };
